@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+# FlightLLM: driver, compiler, library, emulator and tools.
+#
+#   make             userspace into build/, and the module where kernel headers exist
+#   make demo        set-up, then a model speaks from the emulated card in a VM
+#   make check       set-up, then all tests
+#   make check-fast  the tests that need neither root nor a VM, within a minute
+#   make lint        both compilers, include arrows, sparse, checkpatch
+#   make fuzz        every fuzzer for FUZZ_SECONDS each (default 600)
+#
+# B is the build directory; SAN=1 builds with address and undefined-behaviour sanitizers.
+
+SHELL := /bin/bash
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+SAN ?=
+B ?= build$(if $(SAN),/san)
+PKGS := libdrm libpci jansson
+COMMA := ,
+
+WARN := -Wall -Wextra -Werror
+OPT ?= -O2 -g
+# Results are defined to the bit: a*b+c stays two roundings, sums keep their order.
+EXACT := -ffp-contract=off -fno-math-errno
+SANFLAGS := $(if $(SAN),-fsanitize=address$(COMMA)undefined -fno-sanitize-recover=all)
+ALL_CFLAGS = -std=gnu11 $(OPT) $(WARN) $(EXACT) $(SANFLAGS) -fPIC -fvisibility=hidden -pthread \
+	-D_GNU_SOURCE -Ikernel/include -I. $(PKG_CFLAGS) -MMD -MP $(CFLAGS)
+ALL_LDFLAGS = $(SANFLAGS) -pthread $(LDFLAGS)
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS = $(shell pkg-config --libs $(PKGS))
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+SRC_isa := lib/isa_text.c
+SRC_checkpoint := $(wildcard lib/checkpoint*.c)
+SRC_lib := $(filter-out $(SRC_isa) $(SRC_checkpoint),$(wildcard lib/*.c))
+SRC_front := emulator/main.c $(wildcard emulator/vfu*.c emulator/pci*.c)
+SRC_card := $(filter-out $(SRC_front),$(wildcard emulator/*.c))
+SRC_cc := $(wildcard compiler/*.c)
+SRC_tools := $(wildcard tools/*.c)
+SRC_ref := $(addprefix tests/ref/,ref_isa.c ref_ops.c ref_mm.c ref_misc.c ref_model.c ref_model_file.c)
+SRC_tests := $(filter-out $(SRC_ref),$(foreach d,abi lib emulator compiler tools ref e2e,\
+	$(wildcard tests/$(d)/*.c)))
+TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(SRC_tests))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*.c))
+
+PROGRAMS := $(B)/flightllm $(B)/flightllm-cc $(B)/flightllm-emu $(B)/flightllm-vm \
+	$(B)/flightllm-vm-init
+LIBRARIES := $(B)/libflightllm.a $(B)/libflightllm.so.0 $(B)/libflightllm-card.so
+
+.PHONY: all user module tests check check-fast check-ci demo lint fuzz setup clean install
+all: user module
+user: $(LIBRARIES) $(PROGRAMS)
+tests: user $(TESTS)
+
+$(B)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+archive = @mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
+$(B)/libflightllm_isa.a: $(call obj,$(SRC_isa))
+	$(archive)
+$(B)/libcheckpoint.a: $(call obj,$(SRC_checkpoint))
+	$(archive)
+$(B)/libflightllm.a: $(call obj,$(SRC_lib) $(SRC_isa))
+	$(archive)
+$(B)/libcard.a: $(call obj,$(SRC_card))
+	$(archive)
+$(B)/libcc.a: $(call obj,$(filter-out compiler/main.c,$(SRC_cc)))
+	$(archive)
+$(B)/libtools.a: $(call obj,$(filter-out tools/main.c,$(SRC_tools)))
+	$(archive)
+$(B)/libref.a: $(call obj,$(SRC_ref))
+	$(archive)
+
+$(B)/libflightllm.so.0: $(call obj,$(SRC_lib) $(SRC_isa)) lib/libflightllm.map
+	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libflightllm.so.0 \
+		-Wl,--version-script=lib/libflightllm.map -o $@ $(filter %.o,$^) $(PKG_LIBS) -ldl
+$(B)/libflightllm-card.so: $(call obj,$(SRC_card))
+	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libflightllm-card.so -o $@ $^ -lm
+$(B)/flightllm-emu: $(call obj,$(SRC_front)) $(B)/libcard.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
+$(B)/flightllm-cc: $(call obj,compiler/main.c) $(B)/libcc.a $(B)/libcheckpoint.a $(B)/libflightllm_isa.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+$(B)/flightllm: $(call obj,tools/main.c) $(B)/libtools.a $(B)/libflightllm.a $(B)/libcheckpoint.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -ldl -lm
+$(B)/flightllm-vm: tools/flightllm-vm
+	@mkdir -p $(@D) && ln -sf $(CURDIR)/$< $@
+# The VM's first process: static, for it runs before the host's libraries are in sight.
+$(B)/flightllm-vm-init: tools/vm/init.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -static -o $@ $<
+
+ARCHIVES := $(addprefix $(B)/lib,tools.a cc.a flightllm.a card.a checkpoint.a ref.a)
+$(B)/tests/%: $(B)/obj/tests/%.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
+		$(PKG_LIBS) -ldl -lm
+
+# Fuzzers are built by clang in a tree of their own: make B=build/fuzz CC=clang FUZZ=1 fuzzers
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(ARCHIVES) \
+		$(B)/libfront.a -Wl,--end-group $(PKG_LIBS) -ldl -lm
+$(FUZZERS): $(B)/libfront.a
+$(B)/libfront.a: $(call obj,$(filter-out emulator/main.c,$(SRC_front)))
+	$(archive)
+$(TESTS): EXTRA =
+$(B)/tests/emulator/vfu: $(B)/libfront.a
+fuzzers: $(FUZZERS)
+.PHONY: fuzzers
+
+module:
+	@tools/setup.sh --module
+
+setup:
+	@tools/setup.sh
+
+demo: setup
+	@$(MAKE) --no-print-directory user module
+	@tests/demo.sh
+
+check: setup
+	@tests/run.sh all
+check-fast:
+	@tests/run.sh fast
+lint:
+	@tests/run.sh lint
+FUZZ_SECONDS ?= 600
+fuzz:
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run.sh fuzz
+
+PREFIX ?= /usr/local
+install: user
+	install -d $(DESTDIR)$(PREFIX)/{bin,lib,include/flightllm,share/man/man1}
+	install -m755 $(B)/flightllm $(B)/flightllm-cc $(B)/flightllm-emu tools/flightllm-vm $(DESTDIR)$(PREFIX)/bin
+	install -m755 $(B)/libflightllm.so.0 $(B)/libflightllm-card.so $(DESTDIR)$(PREFIX)/lib
+	install -m644 lib/flightllm.h lib/flightllm_isa.h $(DESTDIR)$(PREFIX)/include/flightllm
+	install -m644 tools/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+
+clean:
+	rm -rf build
+	@if [ -d kernel ]; then find kernel -name '*.o' -delete -o -name '*.ko' -delete -o -name '*.cmd' -delete; fi
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

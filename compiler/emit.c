@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: MIT
+/*
+ * From operators to instructions, once for each entry: a chunk of the prompt with MM, one token
+ * with MV. Sizes that differ from pass to pass are length registers, sizes that differ from core
+ * to core are core registers, so the same words serve every length and every core; a core that
+ * has nothing of something finds a size of zero there.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "compiler/emit.h"
+
+struct emit_size emit_rows(const struct emitter *e, enum section section)
+{
+	const struct plan *p = e->plan;
+	struct emit_size size = { value(1), 1 };
+
+	if (section == SECTION_ROWS) {
+		size.max = p->logit_rows;
+		size.value = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_ROWS, 1);
+		size.value = plus(size.value, FLM_CLASS_LOOP, 0, -(int64_t)p->logit_rows);
+	} else if (section != SECTION_LAST && e->entry == 0) {
+		size.max = p->chunk;
+		size.value = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_TOKENS, 1);
+	}
+	return size;
+}
+
+static struct emit_size core_size(const struct plan *p, enum core_register r, uint32_t each)
+{
+	return (struct emit_size) {
+		plus(value(0), FLM_CLASS_CORE, r, each), (uint64_t)p->register_max[r] * each
+	};
+}
+
+/* Elements of a core's part of a value, without the padding of its last strip. */
+static struct emit_size cols_of(const struct plan *p, const struct value *v)
+{
+	uint32_t dim = p->config->head_dim;
+
+	switch (v->split) {
+	case SPLIT_Q:
+		return core_size(p, CORE_KV_HEADS, p->group * dim);
+	case SPLIT_KV:
+		return core_size(p, CORE_KV_HEADS, dim);
+	case SPLIT_HIDDEN:
+		return core_size(p, CORE_HIDDEN_ROWS, 1);
+	case SPLIT_FFN:
+		return core_size(p, CORE_FFN_ROWS, 1);
+	case SPLIT_VOCAB:
+		return core_size(p, CORE_VOCAB_ROWS, 1);
+	default:
+		return (struct emit_size) { value(v->cols), v->cols };
+	}
+}
+
+static enum core_register strips_of(enum split split)
+{
+	switch (split) {
+	case SPLIT_Q:
+		return CORE_Q_STRIPS;
+	case SPLIT_KV:
+		return CORE_KV_STRIPS;
+	case SPLIT_HIDDEN:
+		return CORE_HIDDEN_STRIPS;
+	case SPLIT_FFN:
+		return CORE_FFN_STRIPS;
+	default:
+		return CORE_VOCAB_STRIPS;
+	}
+}
+
+/* Where this core's part of a value begins: at its place in the whole, or alone. */
+struct expr emit_part(const struct plan *p, const struct value *v)
+{
+	uint32_t element = v->type == VALUE_Q8 ? 1 : 4;
+	struct expr at = value(v->at);
+
+	if (!v->is_full)
+		return at;
+	switch (v->split) {
+	case SPLIT_Q:
+		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST,
+			    p->group * p->config->head_dim * element);
+	case SPLIT_HIDDEN:
+		return plus(at, FLM_CLASS_CORE, CORE_HIDDEN_FIRST, FLM_STRIP * element);
+	case SPLIT_FFN:
+		return plus(at, FLM_CLASS_CORE, CORE_FFN_FIRST, FLM_STRIP * element);
+	default:
+		return at;
+	}
+}
+
+/* Its scales: a float32 for four strips. */
+static struct expr part_scales(const struct value *v)
+{
+	struct expr at = value(v->scale_at);
+
+	return v->is_full && v->split == SPLIT_FFN ?
+		plus(at, FLM_CLASS_CORE, CORE_FFN_FIRST, 4 * FLM_STRIP / FLM_GROUP) : at;
+}
+
+void emit_misc(struct emitter *e, const struct emit_misc *m)
+{
+	insn_begin(e, FLM_OP_MISC, m->mode, FLM_WORDS_MISC);
+	insn_flags(e, m->flags);
+	ADDRESS(e, MISC, A, m->a);
+	OPERAND(e, MISC, A_PITCH, m->a_pitch);
+	ADDRESS(e, MISC, B, m->b);
+	OPERAND(e, MISC, B_PITCH, m->b_pitch);
+	ADDRESS(e, MISC, C, m->c);
+	OPERAND(e, MISC, C_PITCH, m->c_pitch);
+	ADDRESS(e, MISC, OUT, m->out);
+	OPERAND(e, MISC, OUT_PITCH, m->out_pitch);
+	SIZED(e, MISC, ROWS, m->rows.value, m->rows.max);
+	SIZED(e, MISC, COLS, m->cols.value, m->cols.max);
+	OPERAND(e, MISC, IMM, m->imm);
+	EXPRESSION(e, MISC, POS, m->pos);
+	emit(e);
+}
+
+static void emit_embed(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	struct emit_size rows = emit_rows(e, op->section);
+	const struct scratch *codes = &op->scratch[EMBED_CODES];
+	const struct scratch *scales = &op->scratch[EMBED_SCALES];
+	uint32_t cols = op->out->cols, scale_bytes = 2 * p->embed_groups;
+
+	for (int part = 0; part < 2; part++) {
+		uint32_t bytes = part ? scale_bytes : cols;
+
+		BEGIN(e, LD_GATHER);
+		OPERAND(e, LD_GATHER, SEG, FLM_SEGMENT_SHARED);
+		EXPRESSION(e, LD_GATHER, OFF, value(part ? p->embed_scales : p->embed));
+		OPERAND(e, LD_GATHER, SRC_PITCH, bytes);
+		OPERAND(e, LD_GATHER, LIMIT, p->config->vocab);
+		ADDRESS(e, LD_GATHER, INDEX, value(FLM_CHIP(FLM_BUFFER_IDX, 0)));
+		SIZED(e, LD_GATHER, ROWS, rows.value, rows.max);
+		SIZED(e, LD_GATHER, BYTES, value(bytes), bytes);
+		ADDRESS(e, LD_GATHER, DST, value(part ? scales->at : codes->at));
+		OPERAND(e, LD_GATHER, DST_PITCH, bytes);
+		emit(e);
+	}
+	emit_misc(e, &(struct emit_misc) {
+		.mode = FLM_MISC_DEQUANT, .flags = FLM_MISC_HALF,
+		.a = value(codes->at), .a_pitch = cols,
+		.c = value(scales->at), .c_pitch = scale_bytes,
+		.out = value(op->out->at), .out_pitch = op->out->pitch, .rows = rows,
+		.cols = cols_of(p, op->out), .imm = FLM_GROUP,
+	});
+}
+
+static void emit_rope_rows(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	struct emit_size rows = emit_rows(e, op->section);
+	uint32_t bytes = 4 * op->out->cols;
+
+	BEGIN(e, LD_LINEAR);
+	OPERAND(e, LD_LINEAR, SEG, FLM_SEGMENT_SHARED);
+	EXPRESSION(e, LD_LINEAR, OFF,
+		   plus(value(p->rope), FLM_CLASS_LENGTH, FLM_LENGTH_POS, bytes));
+	OPERAND(e, LD_LINEAR, SRC_PITCH, bytes);
+	ADDRESS(e, LD_LINEAR, DST, value(op->out->at));
+	OPERAND(e, LD_LINEAR, DST_PITCH, op->out->pitch);
+	SIZED(e, LD_LINEAR, ROWS, rows.value, rows.max);
+	SIZED(e, LD_LINEAR, BYTES, value(bytes), bytes);
+	emit(e);
+}
+
+static void emit_vectors(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	uint32_t bytes = 4 * op->out->cols;
+	struct expr off = op->section == SECTION_LAYER ?
+		plus(value(p->norms + (uint64_t)op->imm * bytes), FLM_CLASS_LOOP, 0, 2ll * bytes) :
+		value(p->norms + 2ull * p->config->layers * bytes);
+
+	BEGIN(e, LD_LINEAR);
+	OPERAND(e, LD_LINEAR, SEG, FLM_SEGMENT_SHARED);
+	EXPRESSION(e, LD_LINEAR, OFF, off);
+	ADDRESS(e, LD_LINEAR, DST, value(op->out->at));
+	SIZED(e, LD_LINEAR, ROWS, value(1), 1);
+	SIZED(e, LD_LINEAR, BYTES, value(bytes), bytes);
+	emit(e);
+}
+
+/* Bytes from a core's first row of a split vector of float32, by the register that says where. */
+static struct expr first_row(const struct plan *p, struct expr at, enum split split)
+{
+	uint32_t head = 4 * p->config->head_dim;
+
+	switch (split) {
+	case SPLIT_Q:
+		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST, p->group * head);
+	case SPLIT_KV:
+		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST, head);
+	case SPLIT_HIDDEN:
+		return plus(at, FLM_CLASS_CORE, CORE_HIDDEN_FIRST, 4 * FLM_STRIP);
+	default:
+		return plus(at, FLM_CLASS_CORE, CORE_FFN_FIRST, 4 * FLM_STRIP);
+	}
+}
+
+static void emit_bias(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	const struct matrix *m = &p->matrix[op->matrix];
+	struct emit_size bytes = core_size(p, strips_of(m->split), 4 * FLM_STRIP);
+	struct expr bias = plus(value(p->biases + m->bias), FLM_CLASS_LOOP, 0, p->layer_biases);
+
+	BEGIN(e, LD_LINEAR);
+	OPERAND(e, LD_LINEAR, SEG, FLM_SEGMENT_SHARED);
+	EXPRESSION(e, LD_LINEAR, OFF, first_row(p, bias, m->split));
+	ADDRESS(e, LD_LINEAR, DST, value(op->out->at));
+	SIZED(e, LD_LINEAR, ROWS, value(1), 1);
+	SIZED(e, LD_LINEAR, BYTES, bytes.value, bytes.max);
+	emit(e);
+}
+
+static void emit_rmsnorm(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	const struct value *x = op->in[0];
+	struct expr at = value(x->at);
+	float eps = p->config->norm_eps;
+	uint32_t imm;
+
+	memcpy(&imm, &eps, 4);
+	if (op->section == SECTION_ROWS) {
+		at = plus(at, FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_FIRST, x->pitch);
+		at = plus(at, FLM_CLASS_LOOP, 0, (int64_t)p->logit_rows * x->pitch);
+	} else if (op->section == SECTION_LAST && e->entry == 0) {
+		at = plus(value((int64_t)x->at - x->pitch), FLM_CLASS_LENGTH, FLM_LENGTH_TOKENS,
+			  x->pitch);
+	}
+	emit_misc(e, &(struct emit_misc) {
+		.mode = FLM_MISC_RMSNORM, .a = at, .a_pitch = x->pitch, .b = value(op->in[1]->at),
+		.out = value(op->out->at), .out_pitch = op->out->pitch,
+		.rows = emit_rows(e, op->section), .cols = cols_of(p, x), .imm = imm,
+	});
+}
+
+/* hadamard, rope, silu, mul, add: a and perhaps b in, out of the same shape. */
+static void emit_rowwise(struct emitter *e, const struct op *op, enum flm_misc mode, bool has_b)
+{
+	const struct value *a = op->in[0], *b = op->in[1];
+
+	emit_misc(e, &(struct emit_misc) {
+		.mode = mode, .a = emit_part(e->plan, a), .a_pitch = a->pitch,
+		.b = has_b ? value(b->at) : value(0), .b_pitch = has_b ? b->pitch : 0,
+		.out = emit_part(e->plan, op->out), .out_pitch = op->out->pitch,
+		.rows = emit_rows(e, op->section), .cols = cols_of(e->plan, a),
+		.imm = mode == FLM_MISC_HADAMARD ? op->imm :
+		       mode == FLM_MISC_ROPE ? e->plan->config->head_dim : 0,
+	});
+}
+
+static void emit_quant(struct emitter *e, const struct op *op)
+{
+	const struct value *a = op->in[0], *q = op->out;
+
+	emit_misc(e, &(struct emit_misc) {
+		.mode = FLM_MISC_QUANT, .a = emit_part(e->plan, a), .a_pitch = a->pitch,
+		.c = part_scales(q), .c_pitch = q->scale_pitch,
+		.out = emit_part(e->plan, q), .out_pitch = q->pitch,
+		.rows = emit_rows(e, op->section), .cols = cols_of(e->plan, a), .imm = op->imm,
+	});
+}
+
+static void gather_part(struct emitter *e, struct expr at, uint32_t pitch, struct emit_size rows,
+			struct emit_size bytes)
+{
+	BEGIN(e, SYS_GATHER);
+	ADDRESS(e, SYS_GATHER, SRC, at);
+	OPERAND(e, SYS_GATHER, SRC_PITCH, pitch);
+	ADDRESS(e, SYS_GATHER, DST, at);
+	OPERAND(e, SYS_GATHER, DST_PITCH, pitch);
+	SIZED(e, SYS_GATHER, ROWS, rows.value, rows.max);
+	SIZED(e, SYS_GATHER, BYTES, bytes.value, bytes.max);
+	emit(e);
+}
+
+static void emit_gather(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	const struct value *v = op->in[0];
+	struct emit_size rows = emit_rows(e, op->section), bytes = cols_of(p, v);
+
+	if (v->type == VALUE_Q8) {
+		/* Whole strips: quantising left zeros behind the last row. */
+		gather_part(e, emit_part(p, v), v->pitch, rows,
+			    core_size(p, CORE_FFN_STRIPS, FLM_STRIP));
+		gather_part(e, part_scales(v), v->scale_pitch, rows,
+			    core_size(p, CORE_FFN_GROUPS, 4));
+		return;
+	}
+	for (unsigned int i = 0; i < bytes.value.terms; i++)
+		bytes.value.term[i].stride *= 4;
+	bytes.max *= 4;
+	gather_part(e, emit_part(p, v), v->pitch, rows, bytes);
+}
+
+/*
+ * Operands that LD_TILE, MM and MV share: which rows of which table, how many strips, from where.
+ */
+#define TILE_OPERANDS(e, insn, chip, chip_pitch) \
+	do { \
+		OPERAND(e, insn, SEG, FLM_SEGMENT_WEIGHTS); \
+		EXPRESSION(e, insn, TABLE, table); \
+		EXPRESSION(e, insn, ROW, row); \
+		OPERAND(e, insn, STEP, m->tiles); \
+		SIZED(e, insn, STRIPS, strips, m->strips_at_once); \
+		ADDRESS(e, insn, chip, slot); \
+		OPERAND(e, insn, chip_pitch, m->tile_bytes); \
+		ADDRESS(e, insn, IDX, value(FLM_CHIP(FLM_BUFFER_IDX, 0))); \
+	} while (0)
+
+static void emit_linear(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	const struct matrix *m = &p->matrix[op->matrix];
+	const struct value *a = op->in[0], *bias = op->in[1], *out = op->out;
+	bool is_mv = e->entry == 1 || op->section == SECTION_LAST;
+	unsigned int unit = is_mv ? FLM_UNIT_MV : FLM_UNIT_MM, depth = e->depth;
+	enum core_register reg = strips_of(m->split);
+	uint32_t at_once = m->strips_at_once, pair = 2 * at_once, shift = 0;
+	struct emit_size tokens = emit_rows(e, op->section);
+	struct expr table = value(m->table);
+
+	if (op->section == SECTION_LAYER)
+		table = plus(table, FLM_CLASS_LOOP, 0, p->layer_tables);
+	while (1u << shift < pair)
+		shift++;
+	baton_to(e, unit);
+	loop_free_register(e, FLM_CLASS_CORE, reg, shift, DIV_UP(p->register_max[reg], pair));
+	for (uint32_t half = 0; half < 2; half++) {
+		for (uint32_t k = 0; k < m->tiles; k++) {
+			uint32_t parity = (half * m->tiles + k) & 1;
+			struct expr slot = value(FLM_CHIP(FLM_BUFFER_WGT, parity * p->slot_bytes));
+			struct expr row, strips, to, bias_at;
+			bool has_bias = bias && k == m->tiles - 1;
+
+			row = plus(value((int64_t)half * at_once * m->tiles + k), FLM_CLASS_LOOP,
+				   depth, (int64_t)pair * m->tiles);
+			strips = plus(value(-(int64_t)half * at_once), FLM_CLASS_CORE, reg, 1);
+			strips = plus(strips, FLM_CLASS_LOOP, depth, -(int64_t)pair);
+			to = emit_part(p, out);
+			to.constant += (int64_t)half * at_once * FLM_STRIP * 4;
+			to = plus(to, FLM_CLASS_LOOP, depth, (int64_t)pair * FLM_STRIP * 4);
+			bias_at = value(has_bias ? bias->at + half * at_once * FLM_STRIP * 4 : 0);
+			if (has_bias)
+				bias_at = plus(bias_at, FLM_CLASS_LOOP, depth,
+					       (int64_t)pair * FLM_STRIP * 4);
+
+			BEGIN(e, LD_TILE);
+			TILE_OPERANDS(e, LD_TILE, DST, PITCH);
+			emit_free(e, 1u << unit, 1u << unit);
+			if (is_mv) {
+				BEGIN(e, MV_LINEAR);
+				TILE_OPERANDS(e, MV_LINEAR, W, W_PITCH);
+				insn_flags(e, (k ? 0 : FLM_MV_LINEAR_FIRST) |
+					      (has_bias ? FLM_MV_LINEAR_BIAS : 0));
+				ADDRESS(e, MV_LINEAR, A, value(a->at + k * FLM_TILE_COLS));
+				ADDRESS(e, MV_LINEAR, A_SCALES,
+					value(a->scale_at + k * FLM_TILE_COLS / FLM_GROUP * 4));
+				ADDRESS(e, MV_LINEAR, OUT, to);
+				ADDRESS(e, MV_LINEAR, BIAS_AT, bias_at);
+			} else {
+				BEGIN(e, MM_LINEAR);
+				TILE_OPERANDS(e, MM_LINEAR, W, W_PITCH);
+				insn_flags(e, (k ? 0 : FLM_MM_LINEAR_FIRST) |
+					      (has_bias ? FLM_MM_LINEAR_BIAS : 0));
+				ADDRESS(e, MM_LINEAR, A, value(a->at + k * FLM_TILE_COLS));
+				OPERAND(e, MM_LINEAR, A_PITCH, a->pitch);
+				ADDRESS(e, MM_LINEAR, A_SCALES,
+					value(a->scale_at + k * FLM_TILE_COLS / FLM_GROUP * 4));
+				OPERAND(e, MM_LINEAR, A_SCALE_PITCH, a->scale_pitch);
+				SIZED(e, MM_LINEAR, TOKENS, tokens.value, tokens.max);
+				ADDRESS(e, MM_LINEAR, OUT, to);
+				OPERAND(e, MM_LINEAR, OUT_PITCH, out->pitch);
+				ADDRESS(e, MM_LINEAR, BIAS_AT, bias_at);
+			}
+			emit_free(e, 1u << FLM_UNIT_LD, 1u << FLM_UNIT_LD);
+		}
+	}
+	loop_free_end(e);
+	baton_renew(e, unit);
+}
+
+static void emit_logits(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	const struct value *v = op->in[0];
+	struct emit_size rows = emit_rows(e, op->section), cols = cols_of(p, v);
+	struct expr row;
+
+	if (op->section == SECTION_ROWS) {
+		row = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_FIRST, 1);
+		row = plus(row, FLM_CLASS_LOOP, 0, p->logit_rows);
+	} else {
+		row = plus(value(-1), FLM_CLASS_LENGTH, FLM_LENGTH_TOKENS, 1);
+	}
+	BEGIN(e, ST_LOGITS);
+	EXPRESSION(e, ST_LOGITS, ROW, row);
+	SIZED(e, ST_LOGITS, ROWS, rows.value, rows.max);
+	EXPRESSION(e, ST_LOGITS, COL,
+		   plus(value(0), FLM_CLASS_CORE, CORE_VOCAB_FIRST, FLM_STRIP));
+	SIZED(e, ST_LOGITS, COLS, cols.value, cols.max);
+	ADDRESS(e, ST_LOGITS, SRC, value(v->at));
+	OPERAND(e, ST_LOGITS, SRC_PITCH, v->pitch);
+	emit(e);
+}
+
+/* A core without a row of the vocabulary has no candidate: its places are filled with none. */
+static void fill_candidates(struct emitter *e, uint32_t at, uint32_t top)
+{
+	const uint32_t none[2] = { 0xff800000u, FLM_CANDIDATE_NONE };
+
+	for (uint32_t i = 0; i < 2; i++)
+		emit_misc(e, &(struct emit_misc) {
+			.mode = FLM_MISC_FILL, .out = value(at + 4 * i), .out_pitch = 8,
+			.rows = { value(top), top }, .cols = { value(1), 1 }, .imm = none[i],
+		});
+}
+
+static void emit_sample(struct emitter *e, const struct op *op)
+{
+	const struct plan *p = e->plan;
+	const struct value *v = op->in[0];
+	uint32_t at = op->scratch[SAMPLE_TOP].at, top = MIN(p->config->vocab, FLM_TOPK_MAX);
+	struct emit_size one = { value(1), 1 };
+
+	for (unsigned int core = 0; core < p->card->cores; core++) {
+		if (!p->registers[core][CORE_VOCAB_ROWS]) {
+			fill_candidates(e, at, top);
+			break;
+		}
+	}
+	emit_misc(e, &(struct emit_misc) {
+		.mode = FLM_MISC_TOPK, .a = value(v->at), .out = value(at), .rows = one,
+		.cols = cols_of(p, v), .imm = top,
+		.pos = plus(value(0), FLM_CLASS_CORE, CORE_VOCAB_FIRST, FLM_STRIP),
+	});
+	BEGIN(e, SYS_TOPK);
+	ADDRESS(e, SYS_TOPK, SRC, value(at));
+	OPERAND(e, SYS_TOPK, COUNT, top);
+	emit(e);
+	emit_misc(e, &(struct emit_misc) {
+		.mode = FLM_MISC_SAMPLE, .a = value(at), .rows = one, .cols = one, .imm = top,
+	});
+}
+
+static void emit_op(struct emitter *e, const struct op *op)
+{
+	switch (op->kind) {
+	case OP_EMBED:
+		return emit_embed(e, op);
+	case OP_ROPE_ROWS:
+		return emit_rope_rows(e, op);
+	case OP_VECTORS:
+		return emit_vectors(e, op);
+	case OP_BIAS:
+		return emit_bias(e, op);
+	case OP_RMSNORM:
+		return emit_rmsnorm(e, op);
+	case OP_HADAMARD:
+		return emit_rowwise(e, op, FLM_MISC_HADAMARD, false);
+	case OP_QUANT:
+		return emit_quant(e, op);
+	case OP_LINEAR:
+		return emit_linear(e, op);
+	case OP_ROPE:
+		return emit_rowwise(e, op, FLM_MISC_ROPE, true);
+	case OP_ATTENTION:
+		return emit_attention(e, op);
+	case OP_GATHER:
+		return emit_gather(e, op);
+	case OP_SILU:
+		return emit_rowwise(e, op, FLM_MISC_SILU, false);
+	case OP_MUL:
+		return emit_rowwise(e, op, FLM_MISC_MUL, true);
+	case OP_ADD:
+		return emit_rowwise(e, op, FLM_MISC_ADD, true);
+	case OP_LOGITS:
+		return emit_logits(e, op);
+	case OP_SAMPLE:
+		return emit_sample(e, op);
+	default:
+		die("internal error: operator %s has no instructions", op->name);
+	}
+}
+
+/* The multiplier hands both slots of the weight buffer to LD, or LD gives them back. */
+static void slots(struct emitter *e, unsigned int unit, bool grant)
+{
+	for (int i = 0; i < 2; i++) {
+		begin_nothing(e, grant ? unit : FLM_UNIT_LD);
+		emit_free(e, grant ? 0 : 1u << unit, grant ? 1u << FLM_UNIT_LD : 0);
+	}
+}
+
+static void map_add(struct emitter *e, const uint32_t before[FLM_UNITS], const char *name)
+{
+	struct plan *p = e->plan;
+
+	for (unsigned int unit = 0; unit < FLM_UNITS; unit++) {
+		struct map_row *row;
+
+		if (e->streams[unit].count == before[unit])
+			continue;
+		if (p->map_count == p->map_room) {
+			uint32_t room = p->map_room ? 2 * p->map_room : 256;
+
+			p->map = arena_grow(p->map, p->map_count * sizeof(*p->map),
+					    room * sizeof(*p->map));
+			p->map_room = room;
+		}
+		row = &p->map[p->map_count++];
+		row->entry = e->entry;
+		row->unit = unit;
+		row->first = before[unit];
+		row->words = e->streams[unit].count - before[unit];
+		snprintf(row->name, sizeof(row->name), "%s", name);
+	}
+}
+
+static void section_begin(struct emitter *e, enum section section)
+{
+	struct plan *p = e->plan;
+	uint32_t shift = 0;
+
+	if (section == SECTION_LAYER)
+		loop_constant(e, p->config->layers);
+	if (section == SECTION_ROWS) {
+		while (1u << shift < p->logit_rows)
+			shift++;
+		loop_register(e, FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_ROWS, shift,
+			      DIV_UP(p->chunk, p->logit_rows));
+	}
+	if (section == SECTION_LAST) {
+		if (e->entry == 0)
+			slots(e, FLM_UNIT_MM, false);
+		loop_register(e, FLM_CLASS_LENGTH, FLM_LENGTH_SAMPLE, 0, 1);
+		if (e->entry == 0)
+			slots(e, FLM_UNIT_MV, true);
+	}
+}
+
+static void section_end(struct emitter *e, enum section section)
+{
+	if (section == SECTION_LAST && e->entry == 0)
+		slots(e, FLM_UNIT_MV, false);
+	if (section != SECTION_START)
+		loop_end(e);
+	if (section == SECTION_LAST && e->entry == 1)
+		slots(e, FLM_UNIT_MV, false);
+}
+
+static void emit_entry(struct plan *p, unsigned int entry)
+{
+	struct emitter *e = arena(sizeof(*e));
+	enum section open = SECTIONS;
+
+	e->plan = p;
+	e->entry = entry;
+	e->streams = p->streams[entry];
+	e->where = "start";
+	slots(e, entry ? FLM_UNIT_MV : FLM_UNIT_MM, true);
+	for (int i = 0; i < p->op_count; i++) {
+		const struct op *op = p->ops[i];
+		uint32_t before[FLM_UNITS];
+
+		/* A pass of one token has no logits but those of the token it samples. */
+		if (entry == 1 && op->section == SECTION_ROWS)
+			continue;
+		if (op->section != open) {
+			if (open != SECTIONS)
+				section_end(e, open);
+			open = op->section;
+			section_begin(e, open);
+		}
+		for (unsigned int unit = 0; unit < FLM_UNITS; unit++)
+			before[unit] = e->streams[unit].count;
+		e->where = op->name;
+		emit_op(e, op);
+		map_add(e, before, op->name);
+	}
+	section_end(e, open);
+	streams_end(e);
+}
+
+void emit_run(struct plan *p)
+{
+	for (unsigned int entry = 0; entry < ENTRIES; entry++)
+		emit_entry(p, entry);
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What every pass needs: the one way out on a mistake, memory that is never given back,
+ * checksums. die() may be called by any thread; the first one speaks and the process ends with
+ * it.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "compiler/cc.h"
+
+#define ARENA_BLOCK (1u << 20)
+
+static pthread_mutex_t die_lock = PTHREAD_MUTEX_INITIALIZER;
+static const char *volatile unfinished;
+
+struct block {
+	struct block *next;
+	size_t used, bytes;
+	_Alignas(16) char memory[];
+};
+
+static struct block *blocks;
+
+static void interrupted(int signal)
+{
+	if (unfinished)
+		unlink(unfinished);
+	_exit(128 + signal);
+}
+
+void die_removes(const char *path)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ };
+
+	unfinished = path;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		signal(signals[i], path ? interrupted : SIG_DFL);
+}
+
+static void __attribute__((noreturn)) die_text(int status, const char *format, va_list args)
+{
+	char text[2048];
+
+	pthread_mutex_lock(&die_lock);	/* never unlocked: later ones wait for the end */
+	vsnprintf(text, sizeof(text), format, args);
+	for (char *c = text; *c; c++)
+		if (*c == '\n')
+			*c = ' ';
+	fprintf(stderr, "flightllm-cc: %s\n", text);
+	if (unfinished)
+		unlink(unfinished);
+	fflush(stdout);
+	_exit(status);
+}
+
+void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	die_text(EXIT_FAILED, format, args);
+}
+
+void die_with(int status, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	die_text(status, format, args);
+}
+
+void *arena(size_t bytes)
+{
+	struct block *block = blocks;
+	void *memory;
+
+	if (bytes > SIZE_MAX / 2)
+		die("out of memory");
+	bytes = ROUND_UP(bytes, 16);
+	if (!block || block->bytes - block->used < bytes) {
+		size_t size = MAX(bytes, ARENA_BLOCK);
+
+		block = calloc(1, sizeof(*block) + size);
+		if (!block)
+			die("out of memory: %zu bytes more are needed", size);
+		block->bytes = size;
+		block->next = blocks;
+		blocks = block;
+	}
+	memory = block->memory + block->used;
+	block->used += bytes;
+	return memory;
+}
+
+void *arena_grow(void *old, size_t old_bytes, size_t bytes)
+{
+	void *memory = arena(bytes);
+
+	if (old_bytes)
+		memcpy(memory, old, old_bytes);
+	return memory;
+}
+
+char *arena_printf(const char *format, ...)
+{
+	va_list args, again;
+	char *text;
+	int n;
+
+	va_start(args, format);
+	va_copy(again, args);
+	n = vsnprintf(NULL, 0, format, args);
+	text = arena(n + 1);
+	vsnprintf(text, n + 1, format, again);
+	va_end(again);
+	va_end(args);
+	return text;
+}
+
+/* One table per byte of a 64-bit word, made on first use. */
+static uint32_t crc_table[8][256];
+
+static void crc_make(void)
+{
+	for (uint32_t i = 0; i < 256; i++) {
+		uint32_t c = i;
+
+		for (int bit = 0; bit < 8; bit++)
+			c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
+		crc_table[0][i] = c;
+	}
+	for (int t = 1; t < 8; t++)
+		for (uint32_t i = 0; i < 256; i++)
+			crc_table[t][i] = crc_table[t - 1][i] >> 8 ^
+					  crc_table[0][crc_table[t - 1][i] & 255];
+}
+
+static uint32_t crc_plain(uint32_t c, const uint8_t *p, size_t count)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, crc_make);
+	for (; count >= 8; count -= 8, p += 8) {
+		c ^= p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
+		c = crc_table[7][c & 255] ^ crc_table[6][c >> 8 & 255] ^
+		    crc_table[5][c >> 16 & 255] ^ crc_table[4][c >> 24] ^ crc_table[3][p[4]] ^
+		    crc_table[2][p[5]] ^ crc_table[1][p[6]] ^ crc_table[0][p[7]];
+	}
+	for (; count; count--)
+		c = c >> 8 ^ crc_table[0][(c ^ *p++) & 255];
+	return c;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("sse4.2")))
+static uint32_t crc_fast(uint32_t c, const uint8_t *p, size_t count)
+{
+	uint64_t wide = c;
+
+	for (; count >= 8; count -= 8, p += 8) {
+		uint64_t word;
+
+		memcpy(&word, p, 8);
+		wide = __builtin_ia32_crc32di(wide, word);
+	}
+	c = wide;
+	for (; count; count--)
+		c = __builtin_ia32_crc32qi(c, *p++);
+	return c;
+}
+#endif
+
+uint32_t crc32c_of(uint32_t crc, const void *bytes, size_t count)
+{
+#if defined(__x86_64__)
+	if (__builtin_cpu_supports("sse4.2"))
+		return ~crc_fast(~crc, bytes, count);
+#endif
+	return ~crc_plain(~crc, bytes, count);
+}
+
+const char *bytes_text(uint64_t bytes, char text[32])
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+	double value = bytes;
+	int unit = 0;
+
+	while (value >= 1024 && unit < 4) {
+		value /= 1024;
+		unit++;
+	}
+	snprintf(text, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return text;
+}
+
+void put_le16(uint8_t *at, uint16_t value)
+{
+	at[0] = value;
+	at[1] = value >> 8;
+}
+
+void put_le32(uint8_t *at, uint32_t value)
+{
+	put_le16(at, value);
+	put_le16(at + 2, value >> 16);
+}
+
+void put_le64(uint8_t *at, uint64_t value)
+{
+	put_le32(at, value);
+	put_le32(at + 4, value >> 32);
+}

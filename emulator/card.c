@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The card as one object: made, reset, freed; its clock; the thread that keeps it (heartbeats, the slow
+ * part of a reset). See card.h for what the world may do with it.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "emulator/device.h"
+
+#define PUBLIC __attribute__((visibility("default")))
+
+#define MIB(n) ((uint64_t)(n) << 20)
+#define KIB(n) ((uint32_t)(n) << 10)
+
+static const struct profile profiles[] = {
+#define PROFILE(name, id, cores, core_mib, channels, ddr_mib, act, wgt, idx, glb, queues, khz, mm, mv, \
+		hbm, ddr) \
+	{ #name, id, cores, MIB(core_mib), MIB(ddr_mib), channels, \
+	  { KIB(act), KIB(wgt), KIB(idx), KIB(glb) }, queues, khz, mm, mv, hbm, ddr },
+#include "emulator/profile.def"
+};
+
+#define PROFILES (sizeof(profiles) / sizeof(profiles[0]))
+
+const struct profile *profile_find(const char *name)
+{
+	for (unsigned int i = 0; i < PROFILES; i++)
+		if (!strcmp(profiles[i].name, name))
+			return &profiles[i];
+	return NULL;
+}
+
+/* ---- Time ---- */
+
+int64_t wall_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+/* While nothing runs card time follows the wall clock; while something does it is what work cost. */
+uint64_t card_time_us(struct card *card)
+{
+	if (card->workers_busy)
+		return card->base_us;
+	return card->base_us + (wall_ns() - card->idle_since_ns) / 1000;
+}
+
+void card_time_spend(struct card *card, uint64_t us)
+{
+	card->base_us += us;
+}
+
+/* ---- Telling ---- */
+
+void card_interrupt(struct card *card, unsigned int vector)
+{
+	bool enabled;
+
+	pthread_rwlock_rdlock(&card->dma.lock);
+	enabled = card->dma.enabled;
+	if (enabled) {
+		__atomic_fetch_add(&card->interrupts, 1, __ATOMIC_RELAXED);
+		if (card->host.interrupt)
+			card->host.interrupt(card->host.opaque, vector);
+	}
+	pthread_rwlock_unlock(&card->dma.lock);
+	card_trace(card, "interrupt vector=%u%s", vector, enabled ? "" : " held");
+}
+
+void card_event(struct card *card, uint32_t bits)
+{
+	uint32_t rising = bits & ~card->events & card->event_enable;
+
+	card->events |= bits;
+	if (rising)
+		card_interrupt(card, 0);
+}
+
+void card_trace(struct card *card, const char *format, ...)
+{
+	va_list args;
+
+	if (!card->trace)
+		return;
+	va_start(args, format);
+	flockfile(card->trace);
+	fprintf(card->trace, "%lld ", (long long)(wall_ns() / 1000));
+	vfprintf(card->trace, format, args);
+	putc_unlocked('\n', card->trace);
+	funlockfile(card->trace);
+	va_end(args);
+}
+
+/* ---- Reset ---- */
+
+/*
+ * The quick part: no access to the host and no interrupt from here on. The keeper does the rest when the
+ * workers have let go. The lock is held.
+ */
+void card_reset_begin(struct card *card)
+{
+	pthread_rwlock_wrlock(&card->dma.lock);
+	card->dma.epoch++;
+	pthread_rwlock_unlock(&card->dma.lock);
+	card->is_resetting = true;
+	queue_drop_all(card);
+	memset(card->doorbells, 0, card->doorbell_bytes);
+	card_trace(card, "reset");
+	pthread_cond_broadcast(&card->idle);
+	pthread_cond_broadcast(&card->work);
+}
+
+/* The slow part, with the lock held and no worker at work. */
+static void reset_finish(struct card *card)
+{
+	memory_lose(&card->memory);
+	exec_clear(card->exec, (1u << card->profile.cores) - 1);
+	queue_drop_all(card);
+	memset(card->core_context, 0, sizeof(card->core_context));
+	memset(card->unit_instructions, 0, sizeof(card->unit_instructions));
+	card->region_select = card->queue_select = card->unit_select = card->channel_select = 0;
+	card->events = card->event_enable = 0;
+	card->reads = card->writes = card->kicks = card->jobs = card->copies = card->tokens = 0;
+	card->faults = card->instructions = card->points = card->switches = card->cycles = 0;
+	card->doorbells_seen = 0;
+	__atomic_store_n(&card->interrupts, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&card->dma.read, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&card->dma.written, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&card->dma.errors, 0, __ATOMIC_RELAXED);
+	card->base_us = 0;
+	card->idle_since_ns = wall_ns();
+	card->resets++;
+	card->is_resetting = false;
+}
+
+/* Heartbeats while there is work, and the slow part of resets. */
+static void *keep(void *opaque)
+{
+	struct card *card = opaque;
+
+	pthread_mutex_lock(&card->lock);
+	while (!card->is_closing) {
+		struct timespec until;
+
+		if (card->is_resetting && !card->workers_busy) {
+			reset_finish(card);
+			continue;
+		}
+		if (card->workers_busy && !card->is_resetting)
+			queue_beat(card);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += FLM_HEARTBEAT_MS * 500000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		if (card->workers_busy)
+			pthread_cond_timedwait(&card->idle, &card->lock, &until);
+		else
+			pthread_cond_wait(&card->idle, &card->lock);
+	}
+	pthread_mutex_unlock(&card->lock);
+	return NULL;
+}
+
+/* ---- The door ---- */
+
+static int make_doorbells(struct card *card)
+{
+	card->doorbell_bytes = FLM_DOORBELL_BYTES;
+	while (card->doorbell_bytes < (uint64_t)card->profile.queues * FLM_DOORBELL_BYTES)
+		card->doorbell_bytes *= 2;
+	card->doorbell_fd = memfd_create("flightllm-doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (card->doorbell_fd < 0 || ftruncate(card->doorbell_fd, card->doorbell_bytes))
+		return -ENOMEM;
+	card->doorbells = mmap(NULL, card->doorbell_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			       card->doorbell_fd, 0);
+	if (card->doorbells == MAP_FAILED) {
+		card->doorbells = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int make_memory(struct card *card, const struct card_options *options, char *error)
+{
+	uint64_t bytes[FLM_REGIONS] = { 0 };
+	uint64_t hbm = options->hbm_bytes ? options->hbm_bytes / card->profile.cores :
+			card->profile.core_bytes;
+	uint64_t bar2 = options->bar2_bytes ? options->bar2_bytes : MIB(256);
+
+	hbm = hbm / MEM_CARD_BLOCK * MEM_CARD_BLOCK;
+	if (!hbm) {
+		snprintf(error, CARD_ERROR_BYTES, "%llu bytes of HBM are too few for %u cores; give at "
+			 "least %u MiB", (unsigned long long)options->hbm_bytes, card->profile.cores,
+			 2 * card->profile.cores);
+		return -EINVAL;
+	}
+	if (bar2 < MIB(16) || bar2 & (bar2 - 1)) {
+		snprintf(error, CARD_ERROR_BYTES, "a window of %llu bytes is not a power of two from 16 "
+			 "MiB on", (unsigned long long)bar2);
+		return -EINVAL;
+	}
+	for (unsigned int c = 0; c < card->profile.cores; c++)
+		bytes[FLM_REGION_HBM + c] = hbm;
+	bytes[FLM_REGION_DDR] = card->profile.ddr_bytes;
+	if (memory_init(&card->memory, bytes, bar2)) {
+		snprintf(error, CARD_ERROR_BYTES, "no memory for the card: %s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int start_threads(struct card *card)
+{
+	/* A job a core at most, and one copy. */
+	unsigned int count = card->profile.cores + 1;
+
+	card->workers = calloc(count, sizeof(*card->workers));
+	if (!card->workers || pthread_create(&card->keeper, NULL, keep, card)) {
+		free(card->workers);
+		card->workers = NULL;
+		return -ENOMEM;
+	}
+	for (; card->worker_count < count; card->worker_count++)
+		if (pthread_create(&card->workers[card->worker_count], NULL, queue_worker, card))
+			return -ENOMEM;
+	return 0;
+}
+
+PUBLIC int card_new(const struct card_options *options, const struct card_host *host,
+		    struct card **out, char error[CARD_ERROR_BYTES])
+{
+	const char *name = options->profile ? options->profile : "u280";
+	const struct profile *profile = profile_find(name);
+	struct exec_chip chip;
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	struct card *card;
+	int ret;
+
+	*out = NULL;
+	if (!profile) {
+		snprintf(error, CARD_ERROR_BYTES, "no card is called '%s'; u280, vhk158, u280x and tiny "
+			 "are", name);
+		return -EINVAL;
+	}
+	if (options->faults && *options->faults) {
+		snprintf(error, CARD_ERROR_BYTES, "no fault is called '%s'; this card injects none",
+			 options->faults);
+		return -EINVAL;
+	}
+	card = calloc(1, sizeof(*card));
+	if (!card) {
+		snprintf(error, CARD_ERROR_BYTES, "no memory for a card");
+		return -ENOMEM;
+	}
+	card->profile = *profile;
+	card->host = *host;
+	card->trace = options->trace;
+	card->serial = options->serial ? options->serial : 0xf117000000000001ull;
+	card->vectors = CARD_VECTORS;
+	card->doorbell_fd = card->memory.fd = card->memory.bar2_fd = -1;
+	card->idle_since_ns = wall_ns();
+	pthread_mutex_init(&card->lock, NULL);
+	pthread_cond_init(&card->work, NULL);
+	pthread_cond_init(&card->idle, NULL);
+	dma_init(&card->dma);
+	chip.cores = profile->cores;
+	memcpy(chip.buffer_bytes, profile->buffer_bytes, sizeof(chip.buffer_bytes));
+	ret = make_memory(card, options, error);
+	if (!ret) {
+		snprintf(error, CARD_ERROR_BYTES, "no memory or threads for a card");
+		ret = make_doorbells(card);
+	}
+	if (!ret)
+		ret = exec_new(&chip, options->threads ? options->threads :
+			       processors > 0 ? processors : 1, &card->exec);
+	if (!ret)
+		ret = start_threads(card);
+	if (ret) {
+		card_free(card);
+		return ret;
+	}
+	*out = card;
+	return 0;
+}
+
+PUBLIC void card_free(struct card *card)
+{
+	if (!card)
+		return;
+	if (card->workers) {
+		pthread_mutex_lock(&card->lock);
+		card->is_closing = true;
+		card_reset_begin(card);
+		pthread_mutex_unlock(&card->lock);
+		pthread_join(card->keeper, NULL);
+		for (unsigned int i = 0; i < card->worker_count; i++)
+			pthread_join(card->workers[i], NULL);
+		free(card->workers);
+		queue_drop_all(card);
+	}
+	exec_free(card->exec);
+	if (card->doorbells)
+		munmap(card->doorbells, card->doorbell_bytes);
+	if (card->doorbell_fd >= 0)
+		close(card->doorbell_fd);
+	memory_fini(&card->memory);
+	dma_fini(&card->dma);
+	pthread_mutex_destroy(&card->lock);
+	pthread_cond_destroy(&card->work);
+	pthread_cond_destroy(&card->idle);
+	free(card);
+}
+
+PUBLIC void card_identify(struct card *card, struct card_identity *identity)
+{
+	*identity = (struct card_identity) {
+		.vendor = FLM_PCI_VENDOR, .device = FLM_PCI_DEVICE,
+		.subsystem_vendor = FLM_PCI_VENDOR, .subsystem = card->profile.id,
+		.revision = FLM_MAP_MAJOR, .class_code = FLM_PCI_CLASS, .serial = card->serial,
+		.vectors = card->vectors, .bar0_bytes = FLM_BAR_REGS_BYTES,
+		.bar2_bytes = card->memory.bar2_bytes, .bar4_bytes = card->doorbell_bytes,
+		.profile = card->profile.name,
+	};
+}
+
+PUBLIC void card_reg_read(struct card *card, uint64_t offset, void *value, unsigned int bytes)
+{
+	uint64_t result = 0;
+
+	if (bytes != 4 && bytes != 8) {
+		memset(value, 0, bytes);
+		return;
+	}
+	pthread_mutex_lock(&card->lock);
+	if (offset < FLM_BAR_REGS_BYTES) {
+		if (offset % bytes == 0)
+			result = regs_read(card, offset, bytes);
+		card->reads++;
+	}
+	pthread_mutex_unlock(&card->lock);
+	memcpy(value, &result, bytes);
+}
+
+PUBLIC void card_reg_write(struct card *card, uint64_t offset, const void *value,
+			   unsigned int bytes)
+{
+	uint64_t written = 0;
+
+	if (bytes != 4 && bytes != 8)
+		return;
+	memcpy(&written, value, bytes);
+	pthread_mutex_lock(&card->lock);
+	if (offset < FLM_BAR_REGS_BYTES) {
+		card->writes++;
+		if (offset % bytes == 0)
+			regs_write(card, offset, written, bytes);
+	}
+	pthread_mutex_unlock(&card->lock);
+}
+
+PUBLIC int card_bar_fd(struct card *card, int bar)
+{
+	return bar == FLM_BAR_MEMORY ? card->memory.bar2_fd :
+	       bar == FLM_BAR_DOORBELLS ? card->doorbell_fd : -1;
+}
+
+PUBLIC void *card_bar_memory(struct card *card, int bar)
+{
+	return bar == FLM_BAR_MEMORY ? card->memory.bar2 :
+	       bar == FLM_BAR_DOORBELLS ? card->doorbells : NULL;
+}
+
+PUBLIC int card_dma_map(struct card *card, uint64_t address, uint64_t bytes, void *memory,
+			unsigned int rights)
+{
+	return dma_map(&card->dma, address, bytes, memory, rights);
+}
+
+PUBLIC int card_dma_unmap(struct card *card, uint64_t address, uint64_t bytes)
+{
+	return dma_unmap(&card->dma, address, bytes);
+}
+
+PUBLIC void card_bus_master(struct card *card, int enabled)
+{
+	pthread_rwlock_wrlock(&card->dma.lock);
+	card->dma.enabled = enabled;
+	pthread_rwlock_unlock(&card->dma.lock);
+}
+
+PUBLIC void card_reset(struct card *card)
+{
+	pthread_mutex_lock(&card->lock);
+	card_reset_begin(card);
+	pthread_mutex_unlock(&card->lock);
+}

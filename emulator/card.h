@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The card as an object: the one door to the emulator.
+ *
+ * flightllm-emu puts a vfio-user socket in front of it, lib/soft.c loads it into the process with
+ * dlopen. Everything a PCIe link carries passes here and nothing else does: register accesses, two
+ * memory BARs, host memory that the card may reach, resets, interrupts.
+ *
+ *	struct card_options options = { .profile = "u280" };
+ *	struct card_host host = { .interrupt = ring_eventfd, .opaque = vm };
+ *	struct card *card;
+ *	char error[CARD_ERROR_BYTES];
+ *
+ *	if (card_new(&options, &host, &card, error))
+ *		errx(1, "%s", error);
+ *	card_dma_map(card, 0x100000, 0x200000, memory, CARD_DMA_READ | CARD_DMA_WRITE);
+ *	card_reg_read(card, FLM_REG_MAGIC, &value, 4);
+ *
+ * Threads: every function may be called from any thread. None of them computes or waits for work:
+ * each returns within a few milliseconds, whatever the card is doing, so that one thread can own a
+ * socket. Work is done by the card's own threads, which call host->interrupt().
+ */
+#ifndef FLIGHTLLM_CARD_H
+#define FLIGHTLLM_CARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CARD_ERROR_BYTES 256
+
+struct card;
+
+struct card_options {
+	const char *profile;	/* row of profile.def: "u280", "vhk158", "u280x", "tiny" */
+	uint64_t hbm_bytes;	/* HBM of all cores together; 0: the profile's */
+	uint64_t bar2_bytes;	/* window on card memory, a power of two; 0: 256 MiB */
+	unsigned int threads;	/* host threads that compute; 0: one a processor */
+	const char *faults;	/* injected faults, a comma-separated list; NULL: none */
+	FILE *trace;		/* one line an event; NULL: none; stays the caller's */
+	uint64_t serial;	/* serial number; 0: a fixed one */
+};
+
+struct card_host {
+	/* MSI-X vector `vector` fires. Called from the card's threads; must not block. */
+	void (*interrupt)(void *opaque, unsigned int vector);
+	void *opaque;
+};
+
+/* What configuration space and BARs need to know. */
+struct card_identity {
+	uint16_t vendor, device, subsystem_vendor, subsystem;
+	uint8_t revision;		/* register map major */
+	uint32_t class_code;		/* 24 bits, 0x120000 */
+	uint64_t serial;
+	unsigned int vectors;		/* MSI-X vectors */
+	uint64_t bar0_bytes, bar2_bytes, bar4_bytes;
+	const char *profile;		/* owned by the card */
+};
+
+enum card_dma { CARD_DMA_READ = 1, CARD_DMA_WRITE = 2 };	/* as the card sees it */
+
+/*
+ * Makes a card after power-on. Returns 0 or -errno; on failure `error` holds one line that says
+ * what was wrong and what to do. host is copied.
+ */
+int card_new(const struct card_options *options, const struct card_host *host, struct card **card,
+	     char error[CARD_ERROR_BYTES]);
+
+/* Stops all work and frees it. The caller's mappings are no longer touched after it returns. */
+void card_free(struct card *card);
+
+void card_identify(struct card *card, struct card_identity *identity);
+
+/*
+ * BAR0. bytes is 4 or 8, offset a multiple of bytes; other accesses and unknown registers read as
+ * zero and are ignored when written, as SPEC.md says. value is in host order.
+ */
+void card_reg_read(struct card *card, uint64_t offset, void *value, unsigned int bytes);
+void card_reg_write(struct card *card, uint64_t offset, const void *value, unsigned int bytes);
+
+/*
+ * Memory of BAR2 (card memory window) and BAR4 (doorbell pages): a file that can be mapped by
+ * another process, and the card's own mapping of it. The fd stays the card's.
+ */
+int card_bar_fd(struct card *card, int bar);
+void *card_bar_memory(struct card *card, int bar);
+
+/*
+ * Lends host memory to the card: bus addresses [address, address + bytes) are the bytes at
+ * `memory`, in this process. Returns -EEXIST when it overlaps another mapping, -ENOSPC when there
+ * are too many. The memory must stay mapped until card_dma_unmap() of it has returned.
+ * card_dma_unmap() takes back every mapping that lies inside the range, and returns when no access
+ * of the card is under way to it; work that still needs it ends with fault DMA.
+ */
+int card_dma_map(struct card *card, uint64_t address, uint64_t bytes, void *memory,
+		 unsigned int rights);
+int card_dma_unmap(struct card *card, uint64_t address, uint64_t bytes);
+
+/* Bus master enable: without it the card neither reads nor writes host memory nor interrupts. */
+void card_bus_master(struct card *card, int enabled);
+
+/* FLR, DEVICE_RESET or power loss: everything is lost, memory is filled with a pattern. */
+void card_reset(struct card *card);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The card as its own files see it: registers (regs.c), queues and who runs next (queue.c), jobs
+ * (job.c), copies (copy.c), over memory (mem.c) and the execution of passes (exec.c).
+ *
+ * One lock, card->lock, covers all that is not said to be otherwise; nobody computes, waits or moves
+ * more than a few words under it. A queue that a worker runs (queue->is_running) belongs to that
+ * worker; others only leave it a command.
+ */
+#ifndef EMULATOR_DEVICE_H
+#define EMULATOR_DEVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <flightllm/queue.h>
+#include <flightllm/regs.h>
+
+#include "emulator/card.h"
+#include "emulator/exec.h"
+#include "emulator/mem.h"
+
+#define CARD_QUEUES	128	/* of any profile */
+#define CARD_VECTORS	32
+#define RING_LOG2_MIN	4
+#define RING_LOG2_MAX	12
+
+struct profile {
+	const char *name;
+	unsigned int id, cores;
+	uint64_t core_bytes, ddr_bytes;
+	unsigned int channels;
+	uint32_t buffer_bytes[FLM_BUFFERS];
+	unsigned int queues;
+	uint32_t clock_khz, mm_macs, mv_macs, hbm_mbps, ddr_mbps;
+};
+
+struct job;
+struct copy;
+
+/* What a slot has come to at a preemption point. */
+enum step { STEP_GOES_ON, STEP_ENDED, STEP_DROPPED };
+
+/* What the card counts for one slot, from begin to end. */
+struct work {
+	uint64_t started_us, cycles;
+	uint32_t points, value;
+	unsigned int status;		/* enum flm_status, when it has ended */
+	unsigned int entry;		/* of the fault */
+	struct fault fault;
+	bool wants_interrupt;		/* notify fell due at this point */
+	/* what the last step cost */
+	uint64_t step_us, step_cycles, step_instructions, step_tokens;
+	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
+};
+
+struct queue {
+	/* as the registers set them */
+	uint32_t kind, slots_log2, priority, quantum_us, cores, vector;
+	uint64_t ring, done, status, context, watchdog;
+	/* state */
+	unsigned int state;		/* enum flm_queue_state */
+	unsigned int error;
+	unsigned int command;		/* enum flm_queue_command that waits for the worker, 0: none */
+	bool is_running;
+	bool is_armed;
+	atomic_bool abort;		/* the pass that runs is to be given up */
+	bool core_reset;		/* the slot that has begun ends with RESET */
+	uint32_t head, tail;		/* tail as last read */
+	uint64_t seqno, points, busy_us, cycles, tokens;
+	uint64_t slice_us;		/* card time of its turn */
+	uint64_t waits_since_us;	/* card time since when it has work but no cores */
+	uint64_t served;		/* card->turns when it last ran: round robin */
+	/* of its last fault */
+	uint64_t fault_seqno, fault_offset;
+	uint32_t fault, fault_word, fault_segment;
+	/* the slot that has begun, of the worker */
+	uint64_t running;		/* its seqno, 0: none */
+	uint32_t flags;			/* of the slot */
+	struct job *job;
+	struct copy *copy;
+	struct space space;		/* of the last generation used */
+	struct work work;
+};
+
+struct card {
+	struct profile profile;
+	struct card_host host;
+	uint64_t serial;
+	FILE *trace;
+	unsigned int vectors;
+
+	struct dma dma;
+	struct memory memory;
+	struct exec *exec;
+	int doorbell_fd;
+	uint8_t *doorbells;
+	uint64_t doorbell_bytes;
+
+	pthread_mutex_t lock;
+	pthread_cond_t work;		/* for workers: something may have become possible */
+	pthread_cond_t idle;		/* for the keeper: a worker has finished, or there is work */
+	pthread_t *workers, keeper;
+	unsigned int worker_count, workers_busy;
+	bool is_closing, is_resetting;
+	uint32_t resets;
+
+	struct queue queues[CARD_QUEUES];
+	uint32_t busy_cores;
+	bool copy_is_busy;
+	uint64_t turns;
+	uint64_t core_context[EXEC_CORES_MAX];	/* context page that ran there last, 0: none */
+
+	/* registers that hold what was written */
+	uint32_t region_select, queue_select, unit_select, channel_select, events, event_enable;
+
+	/* card time */
+	uint64_t base_us;		/* card time when the card was last idle, or now if it is busy */
+	int64_t idle_since_ns;		/* wall clock then; only while idle */
+
+	/* counters */
+	uint64_t reads, writes, kicks, jobs, copies, tokens, faults, instructions, points, switches,
+		 cycles;
+	uint64_t doorbells_seen;
+	uint64_t interrupts;		/* atomic */
+	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
+};
+
+/* profile.c's rows. NULL: no such card. */
+const struct profile *profile_find(const char *name);
+/* Their names, for an error. */
+const char *profile_names(void);
+
+/* card.c; the lock is held for time, not for interrupts. */
+int64_t wall_ns(void);
+uint64_t card_time_us(struct card *card);
+void card_time_spend(struct card *card, uint64_t us);
+void card_interrupt(struct card *card, unsigned int vector);
+void card_event(struct card *card, uint32_t bits);
+void card_reset_begin(struct card *card);
+__attribute__((format(printf, 2, 3))) void card_trace(struct card *card, const char *format, ...);
+
+/* queue.c; the lock is held. */
+void queue_command(struct card *card, unsigned int number, uint32_t command);
+void queue_kick(struct card *card, unsigned int number);
+void queue_drop_all(struct card *card);
+void queue_reset_cores(struct card *card, uint32_t mask);
+bool queue_has_work(const struct card *card, const struct queue *queue);
+void queue_beat(struct card *card);
+void *queue_worker(void *card);
+
+/*
+ * job.c and copy.c; no lock, the queue is the worker's. begin takes a slot apart: STEP_GOES_ON, or
+ * STEP_ENDED with work.status. step goes to the next preemption point.
+ */
+enum step job_begin(struct card *card, struct queue *queue, const struct flm_slot *slot);
+enum step job_step(struct card *card, struct queue *queue);
+void job_free(struct job *job);
+enum step copy_begin(struct card *card, struct queue *queue, const struct flm_copy_slot *slot);
+enum step copy_step(struct card *card, struct queue *queue);
+void copy_free(struct copy *copy);
+
+/* True when the host wants the running slot to end here. */
+bool queue_is_stopped(struct card *card, struct queue *queue);
+/* Ends a slot with a fault of its own fields: `word` says which. */
+enum step slot_fault(struct queue *queue, unsigned int kind, uint32_t word);
+
+/* regs.c; the lock is held. */
+uint64_t regs_read(struct card *card, uint32_t offset, unsigned int bytes);
+void regs_write(struct card *card, uint32_t offset, uint64_t value, unsigned int bytes);
+
+#endif

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT
+/*
+ * flightllm-emu: a FlightLLM card as a vfio-user device, for QEMU or any other client.
+ *
+ * The one idea: this thread owns the socket and does nothing but answer it. All work is done by the
+ * card's threads, so an answer never waits for a computation.
+ */
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <flightllm/isa.h>
+#include <flightllm/regs.h>
+
+#include "emulator/card.h"
+#include "emulator/vfu.h"
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct options {
+	const char *socket, *trace;
+	bool keep;
+	struct card_options card;
+};
+
+static const char help[] =
+"usage: flightllm-emu --socket PATH --card NAME [options]\n"
+"\n"
+"Emulates a FlightLLM card as a vfio-user PCI device on a UNIX socket. QEMU 10.1 or newer plugs it\n"
+"in with\n"
+"  -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"path\":\"PATH\",\"type\":\"unix\"}}'\n"
+"and memory that is shared (-object memory-backend-memfd,share=on); flightllm-vm does all of it.\n"
+"\n"
+"  --socket PATH   where to listen\n"
+"  --card NAME     u280, vhk158, u280x or tiny\n"
+"  --mem SIZE      HBM of all cores together (default: the card's); taken as it is touched\n"
+"  --bar2 SIZE     window on card memory, a power of two from 16M (default 256M)\n"
+"  --threads N     threads that compute (default: one a processor)\n"
+"  --faults LIST   faults to inject, separated by commas\n"
+"  --trace FILE    one line for each thing that happens\n"
+"  --serial N      serial number\n"
+"  --keep          wait for another client when one has left; the card is then as after power-on\n"
+"  --help, --version\n"
+"\n"
+"SIZE is a number of bytes or ends in K, M, G or T. Ends with status 0 when the client has left or on\n"
+"SIGTERM, 1 when something failed, 2 for wrong usage.\n";
+
+__attribute__((format(printf, 1, 2), noreturn))
+static void usage_error(const char *format, ...)
+{
+	va_list args;
+
+	fputs("flightllm-emu: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs("; see flightllm-emu --help\n", stderr);
+	exit(EXIT_USAGE);
+}
+
+static uint64_t parse_number(const char *option, const char *text)
+{
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (end == text || *end || errno || *text == '-')
+		usage_error("%s %s: this is not a number", option, text);
+	return value;
+}
+
+static uint64_t parse_size(const char *option, const char *text)
+{
+	static const char units[] = "KMGT";
+	unsigned long long value;
+	uint64_t bytes;
+	const char *unit;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (end == text || errno || *text == '-')
+		usage_error("%s %s: this is not a size such as 256M or 8G", option, text);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (*end && (!unit || end[1]))
+		usage_error("%s %s: a size ends in K, M, G or T", option, text);
+	if (__builtin_mul_overflow((uint64_t)value, unit ? 1ull << (10 * (unit - units + 1)) : 1,
+				   &bytes))
+		usage_error("%s %s: too large", option, text);
+	if (!bytes)
+		usage_error("%s %s: must not be 0", option, text);
+	return bytes;
+}
+
+static void parse_options(int argc, char **argv, struct options *o)
+{
+	enum { SOCKET = 256, CARD, MEM, BAR2, THREADS, FAULTS, TRACE, SERIAL, KEEP, HELP, VERSION };
+	static const struct option table[] = {
+		{ "socket", required_argument, NULL, SOCKET },
+		{ "card", required_argument, NULL, CARD },
+		{ "mem", required_argument, NULL, MEM },
+		{ "bar2", required_argument, NULL, BAR2 },
+		{ "threads", required_argument, NULL, THREADS },
+		{ "faults", required_argument, NULL, FAULTS },
+		{ "trace", required_argument, NULL, TRACE },
+		{ "serial", required_argument, NULL, SERIAL },
+		{ "keep", no_argument, NULL, KEEP },
+		{ "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },
+		{ 0 }
+	};
+	uint64_t n;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (c) {
+		case SOCKET:
+			o->socket = optarg;
+			break;
+		case CARD:
+			o->card.profile = optarg;
+			break;
+		case MEM:
+			o->card.hbm_bytes = parse_size("--mem", optarg);
+			break;
+		case BAR2:
+			n = parse_size("--bar2", optarg);
+			if ((n & (n - 1)) || n < 16u << 20)
+				usage_error("--bar2 %s: must be a power of two from 16M", optarg);
+			o->card.bar2_bytes = n;
+			break;
+		case THREADS:
+			n = parse_number("--threads", optarg);
+			if (!n || n > 1024)
+				usage_error("--threads %s: must be 1 to 1024", optarg);
+			o->card.threads = n;
+			break;
+		case FAULTS:
+			o->card.faults = optarg;
+			break;
+		case TRACE:
+			o->trace = optarg;
+			break;
+		case SERIAL:
+			o->card.serial = parse_number("--serial", optarg);
+			break;
+		case KEEP:
+			o->keep = true;
+			break;
+		case HELP:
+			fputs(help, stdout);
+			exit(0);
+		case VERSION:
+			printf("flightllm-emu 0.1 (register map %d.%d, instruction set %d.%d)\n",
+			       FLM_MAP_MAJOR, FLM_MAP_MINOR, FLM_ISA_MAJOR, FLM_ISA_MINOR);
+			exit(0);
+		default:
+			exit(EXIT_USAGE);	/* getopt has said why */
+		}
+	}
+	if (optind < argc)
+		usage_error("unexpected argument %s", argv[optind]);
+	if (!o->socket)
+		usage_error("--socket is missing");
+	if (!o->card.profile)
+		usage_error("--card is missing (u280, vhk158, u280x or tiny)");
+}
+
+/* A socket nobody listens to is what a killed emulator leaves; anything else is not ours to remove. */
+static void clear_path(const char *path, const struct sockaddr_un *address)
+{
+	struct stat st;
+	int s;
+
+	if (lstat(path, &st))
+		return;
+	if (!S_ISSOCK(st.st_mode))
+		errx(EXIT_FAILED, "%s exists and is no socket; choose another path", path);
+	s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s < 0)
+		err(EXIT_FAILED, "socket");
+	if (!connect(s, (const struct sockaddr *)address, sizeof(*address)) || errno == EAGAIN)
+		errx(EXIT_FAILED, "%s is in use by another process; choose another path", path);
+	close(s);
+	if (unlink(path))
+		err(EXIT_FAILED, "%s", path);
+}
+
+static int listen_on(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	mode_t mask;
+	int s;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		errx(EXIT_FAILED, "%s: a socket's path has at most %zu characters", path,
+		     sizeof(address.sun_path) - 1);
+	strcpy(address.sun_path, path);
+	clear_path(path, &address);
+	s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s < 0)
+		err(EXIT_FAILED, "socket");
+	mask = umask(0177);
+	if (bind(s, (const struct sockaddr *)&address, sizeof(address)))
+		err(EXIT_FAILED, "%s", path);
+	umask(mask);
+	if (listen(s, 4))
+		err(EXIT_FAILED, "%s", path);
+	return s;
+}
+
+/* Serves one client to its end. Returns false when a signal asks to stop. */
+static bool serve_client(struct vfu *vfu, int client, int signals)
+{
+	struct pollfd p[2] = { { .fd = signals, .events = POLLIN }, { .fd = client } };
+	bool go_on = true;
+	int ret = 0;
+
+	vfu_connect(vfu, client);
+	while (!ret) {
+		p[1].events = vfu_wants(vfu);
+		/* Once a second for what no message tells: a mapped file that became shorter. */
+		if (poll(p, 2, 1000) < 0 && errno != EINTR)
+			err(EXIT_FAILED, "poll");
+		if (p[0].revents) {
+			go_on = false;
+			break;
+		}
+		ret = vfu_serve(vfu);
+	}
+	if (ret < 0)
+		warnx("client dropped: %s", vfu_complaint(vfu));
+	vfu_disconnect(vfu);
+	return go_on;
+}
+
+static void serve(struct vfu *vfu, int listener, int signals, bool keep)
+{
+	struct pollfd p[2] = {
+		{ .fd = signals, .events = POLLIN }, { .fd = listener, .events = POLLIN },
+	};
+
+	do {
+		int client;
+
+		if (poll(p, 2, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			err(EXIT_FAILED, "poll");
+		}
+		if (p[0].revents)
+			return;
+		client = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (client < 0)
+			continue;	/* it left before we looked */
+		if (!serve_client(vfu, client, signals) || !keep)
+			return;
+	} while (true);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	struct card_host host = { .interrupt = vfu_interrupt };
+	char error[CARD_ERROR_BYTES];
+	int listener, signals, ret;
+	sigset_t stop;
+	struct card *card;
+	struct vfu *vfu;
+
+	parse_options(argc, argv, &o);
+	/* Before the card makes threads: they inherit the mask, and signals come to us alone. */
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTERM);
+	sigaddset(&stop, SIGINT);
+	sigaddset(&stop, SIGHUP);
+	sigprocmask(SIG_BLOCK, &stop, NULL);
+	signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals < 0)
+		err(EXIT_FAILED, "signalfd");
+	if (o.trace) {
+		o.card.trace = fopen(o.trace, "we");
+		if (!o.card.trace)
+			err(EXIT_FAILED, "%s", o.trace);
+	}
+	vfu = vfu_new();
+	if (!vfu)
+		err(EXIT_FAILED, "starting");
+	host.opaque = vfu;
+	if (card_new(&o.card, &host, &card, error))
+		errx(EXIT_FAILED, "%s", error);
+	ret = vfu_plug(vfu, card);
+	if (ret)
+		errx(EXIT_FAILED, "this card does not fit a PCI slot: %s", strerror(-ret));
+	listener = listen_on(o.socket);
+	serve(vfu, listener, signals, o.keep);
+	unlink(o.socket);
+	card_free(card);
+	vfu_free(vfu);
+	if (o.card.trace)
+		fclose(o.card.trace);
+	return 0;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's memory that the card may reach: files that a vfio-user client has sent, mapped into
+ * this process and lent to the card.
+ *
+ * A client's file can shrink under a mapping, and then touching it is SIGBUS. vfu_dma_guard() puts
+ * zeros in the place of such a mapping and goes on; vfu_dma_broken() tells that it has happened, so
+ * that the client can be dropped.
+ *
+ * Threads: one owner. Only the card's own threads touch the memory.
+ */
+#ifndef FLIGHTLLM_VFU_DMA_H
+#define FLIGHTLLM_VFU_DMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "emulator/card.h"
+
+#define VFU_DMA_MAPS 65535	/* windows at a time, the protocol's default */
+
+struct vfu_dma_map {
+	uint64_t address, bytes;
+	void *memory;		/* NULL: no file came with it, the card cannot reach it */
+	size_t place;		/* where the SIGBUS handler finds it */
+};
+
+struct vfu_dma {
+	struct card *card;
+	struct vfu_dma_map *maps;	/* by ascending address, without overlaps */
+	size_t count, room;
+};
+
+/*
+ * Once a process, before the first mapping: takes over SIGBUS. All mappings of the process must have
+ * one owner's thread.
+ */
+void vfu_dma_guard(void);
+bool vfu_dma_broken(void);
+
+void vfu_dma_init(struct vfu_dma *dma, struct card *card);
+
+/* Takes everything back from the card. */
+void vfu_dma_fini(struct vfu_dma *dma);
+
+/*
+ * rights: enum card_dma. fd may be -1 and stays the caller's. Returns -EINVAL for a range that wraps,
+ * is empty or not in whole pages, or lies beyond the end of its file; -EEXIST for an overlap;
+ * -ENOSPC; or what mmap says.
+ */
+int vfu_dma_map(struct vfu_dma *dma, uint64_t address, uint64_t bytes, int fd, uint64_t offset,
+		unsigned int rights);
+
+/*
+ * Takes back every mapping inside the range; there need not be one. -EINVAL when one lies across a
+ * border of the range.
+ */
+int vfu_dma_unmap(struct vfu_dma *dma, uint64_t address, uint64_t bytes);
+
+#endif

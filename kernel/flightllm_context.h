@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Contexts: what programs may reach. The tables of a generation never change; a job holds those
+ * that were current when it was submitted, and with them the buffers.
+ */
+#ifndef FLIGHTLLM_CONTEXT_H
+#define FLIGHTLLM_CONTEXT_H
+
+#include <linux/kref.h>
+
+#include <drm/flightllm_accel.h>
+
+#include "flightllm_gem.h"
+
+struct flightllm_binding {
+	struct flightllm_bo *bo;	/* holds a reference; NULL: not bound */
+	u64 offset, length;
+	u32 rights;
+};
+
+/* One generation. Freed, and its row emptied, when neither the context nor a job holds it. */
+struct flightllm_tables {
+	struct kref kref;
+	struct flightllm_context *context;	/* holds a reference */
+	struct flightllm_mem *mem;	/* struct flm_segment_row [core][segment] */
+	u32 generation;
+	u32 segments;
+	struct flightllm_binding binding[];	/* [core][segment] */
+};
+
+struct flightllm_context {
+	struct kref kref;
+	struct flightllm_device *fdev;
+	struct flightllm_mem *page;	/* struct flm_generation [64] */
+	u32 stamp;			/* fdev->stamp it was made under: another one = lost */
+	atomic_t queues;
+	struct mutex lock;		/* tables change */
+	spinlock_t tables_lock;		/* protects the pointer tables */
+	struct flightllm_tables *tables;	/* current generation */
+	unsigned long live[BITS_TO_LONGS(FLM_GENERATIONS)];	/* rows in use, atomic bits */
+	wait_queue_head_t row_free;	/* a bit of live was cleared */
+
+	spinlock_t fault_lock;		/* irq; protects what follows */
+	u32 faults;			/* since made or cleared */
+	u32 fault_queue;
+	struct flm_done fault;		/* the first one's row */
+};
+
+static inline bool flightllm_context_is_lost(struct flightllm_context *context)
+{
+	return context->stamp != READ_ONCE(context->fdev->stamp);
+}
+
+struct flightllm_context *flightllm_context_new(struct flightllm_device *fdev);
+/* The driver's own: segment r is all of region r, in every core's table. */
+struct flightllm_context *flightllm_context_new_kernel(struct flightllm_device *fdev);
+/* Nobody will submit any more: lets go of the current tables. Then put. */
+void flightllm_context_close(struct flightllm_context *context);
+void flightllm_context_put(struct flightllm_context *context);
+
+/* By id of this file; takes a reference; NULL if unknown. */
+struct flightllm_context *flightllm_context_lookup(struct flightllm_file *ffile, u32 id);
+
+struct flightllm_tables *flightllm_tables_get_current(struct flightllm_context *context);
+void flightllm_tables_put(struct flightllm_tables *tables);
+
+/* A job of queue `id` ended like this. Any context. */
+void flightllm_context_fault(struct flightllm_context *context, u32 id,
+			     const struct flm_done *done);
+
+int flightllm_context_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+int flightllm_context_destroy_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+int flightllm_segment_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+int flightllm_fault_query_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+
+#endif

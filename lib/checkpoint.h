@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The model as its maker published it: sizes, and tensors as float32, a few rows at a time. The
+ * weights may come from a directory (config.json and safetensors files) or be made up by a seed.
+ *
+ *	char error[CHECKPOINT_ERROR_BYTES];
+ *	struct checkpoint *cp;
+ *
+ *	if (checkpoint_open("models/fables-3m", error, sizeof(error), &cp))
+ *		die("%s", error);
+ *	config = checkpoint_config(cp);
+ *	if (checkpoint_rows_f32(cp, "model.layers.0.mlp.up_proj.weight", first, rows, out))
+ *		die("%s", checkpoint_error());
+ *	checkpoint_close(cp);
+ *
+ * Files are not trusted. What open accepts is complete: every tensor that the architecture needs is
+ * there in its shape and lies inside its file, and no other tensor is. Weights are read (not
+ * mapped: a file that shrinks is an error and no signal, and its pages are not the process's
+ * memory) when rows are asked for, and checked then: rows that hold NaN or infinity are refused.
+ *
+ * Once open, a checkpoint does not change: any number of threads may read from it. An archive of
+ * its own, which needs libc and jansson. Nothing is printed and nothing exits.
+ */
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CHECKPOINT_ERROR_BYTES	1024
+#define CHECKPOINT_EOS_MAX	16
+
+struct checkpoint;
+
+struct checkpoint_config {
+	char architecture[64];		/* "LlamaForCausalLM" is the only one so far */
+	char activation[16];		/* "silu" */
+	uint32_t hidden;		/* size of the residual */
+	uint32_t ffn;			/* rows of gate and up */
+	uint32_t layers;
+	uint32_t heads;			/* a multiple of kv_heads */
+	uint32_t kv_heads;
+	uint32_t head_dim;		/* even; heads x head_dim may differ from hidden */
+	uint32_t vocab;
+	uint32_t context;		/* max_position_embeddings */
+	float norm_eps;
+	double rope_theta;
+	bool is_tied;			/* no lm_head: model.embed_tokens is the head too */
+	bool has_attention_bias;	/* {q,k,v,o}_proj.bias */
+	bool has_mlp_bias;		/* {gate,up,down}_proj.bias */
+	int64_t bos;			/* token id, -1: none */
+	uint32_t eos_count;
+	uint32_t eos[CHECKPOINT_EOS_MAX];
+};
+
+enum checkpoint_type { CHECKPOINT_F32, CHECKPOINT_F16, CHECKPOINT_BF16, CHECKPOINT_SYNTHETIC };
+
+struct checkpoint_tensor {
+	const char *name;		/* Hugging Face's; the checkpoint's */
+	enum checkpoint_type type;
+	uint64_t rows, cols;		/* a vector is one row */
+};
+
+/*
+ * Opens a directory with config.json and either model.safetensors or shards named by
+ * model.safetensors.index.json. -ENOENT something is missing, -EBADMSG a file is broken,
+ * -EOPNOTSUPP it asks for what is not supported; error (may be NULL) says what, where, and what to
+ * do, in one line.
+ */
+int checkpoint_open(const char *dir, char *error, size_t error_bytes, struct checkpoint **cp);
+
+/*
+ * A checkpoint of a known shape with weights made from seed: "llama2-7b", "llama-1b", "llama-110m",
+ * "llama-15m", "tiny". They are computed when asked for, so a model of any size costs no memory; a
+ * weight depends on seed, tensor and index alone. -EINVAL: no such shape.
+ */
+int checkpoint_synthetic(const char *shape, uint64_t seed, char *error, size_t error_bytes,
+			 struct checkpoint **cp);
+
+/* The shapes' names in one line, for --help. */
+const char *checkpoint_synthetic_shapes(void);
+
+void checkpoint_close(struct checkpoint *cp);
+
+const struct checkpoint_config *checkpoint_config(const struct checkpoint *cp);
+
+/* Path of the directory's tokenizer.model, NULL where there is none. */
+const char *checkpoint_tokenizer(const struct checkpoint *cp);
+
+/* Tensors by number, in byte order of their names, and all their elements together. */
+size_t checkpoint_tensor_count(const struct checkpoint *cp);
+void checkpoint_tensor(const struct checkpoint *cp, size_t index, struct checkpoint_tensor *tensor);
+uint64_t checkpoint_parameters(const struct checkpoint *cp);
+
+/* -ENOENT: no such tensor. rows and cols may be NULL. */
+int checkpoint_shape(const struct checkpoint *cp, const char *name, uint64_t *rows, uint64_t *cols);
+
+/*
+ * Rows first_row .. first_row + rows - 1 as float32 into out [rows][cols], exactly. -ENOENT no such
+ * tensor, -EINVAL not its rows, -EBADMSG a NaN or an infinity (checkpoint_error() names tensor and
+ * element), -EIO. out is undefined after a failure.
+ */
+int checkpoint_rows_f32(const struct checkpoint *cp, const char *name, uint64_t first_row,
+			uint64_t rows, float *out);
+
+/* Text of the calling thread's last failure, one line. */
+const char *checkpoint_error(void);
+
+#endif

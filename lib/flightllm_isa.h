@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Instructions of a FlightLLM card as text, and back; every instruction makes the round trip.
+ *
+ *	char text[FLM_TEXT_BYTES];
+ *	int words = flm_isa_print(stream, count, text);		"ld.tile seg=1 table=0x0 ..."
+ *	int words = flm_isa_parse(text, words_out, FLM_WORDS_MAX, error);
+ *
+ * A line is a mnemonic, flags (+first), operands (name=value), and tokens (wait=ld,st
+ * release=mm). Values: an expression is a constant and terms (row=4+3*loop0-64*len1; sources are len0
+ * .. len15, core0 .. core15, loop0 .. loop7); a size has its maximum behind a slash (rows=0+1*len1/128);
+ * an on-chip address starts with its buffer (dst=wgt:0x400+64*loop1). What is left out is zero.
+ *
+ * All functions are thread-safe, allocate nothing and depend on kernel/include alone.
+ */
+#ifndef FLIGHTLLM_ISA_TEXT_H
+#define FLIGHTLLM_ISA_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FLM_TEXT_BYTES	2048	/* the longest instruction as text, with its terminator */
+
+/*
+ * Words of the instruction at words[0], terms included; -EINVAL when operation and mode are unknown,
+ * or it does not fit in `count` words. Looks at nothing but word 0.
+ */
+int flm_isa_words(const uint32_t *words, size_t count);
+
+/* Dense index (enum flm_insn) of the instruction with this word 0, -EINVAL if unknown. */
+int flm_isa_insn(uint32_t word0);
+
+/*
+ * One instruction as text, without a newline. Returns the words it has, or -EINVAL when it is
+ * none (unknown, cut off, a reserved bit set); text then says which word is wrong.
+ */
+int flm_isa_print(const uint32_t *words, size_t count, char text[FLM_TEXT_BYTES]);
+
+/*
+ * One line of text as an instruction. Returns the number of words written (at most `count`), 0 for
+ * an empty line or a comment (from '#' on), or -EINVAL; error then holds what is wrong with
+ * which part of the line.
+ */
+int flm_isa_parse(const char *text, uint32_t *words, size_t count, char error[FLM_TEXT_BYTES]);
+
+#endif

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+/* A .flm file, mapped and checked; see image.h. */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <flightllm/isa.h>
+
+#include "lib/image.h"
+#include "lib/internal.h"
+
+#define REMEDY "copy it again, or compile the model again"
+
+static int damaged(const struct image *image, const char *what)
+{
+	return flm_fail(-EBADMSG, "%s: %s; " REMEDY, image->path, what);
+}
+
+static int check_header(struct image *image)
+{
+	const struct flm_file *file = (const void *)image->data;
+	struct flm_file copy;
+	uint32_t crc, count;
+
+	if (image->bytes < sizeof(*file) || memcmp(file->magic, FLM_FILE_MAGIC, 8))
+		return flm_fail(-EBADMSG, "%s is no .flm file; flightllm-cc makes one from a model",
+				image->path);
+	if (le16toh(file->major) != FLM_FILE_MAJOR)
+		return flm_fail(-EPROTO, "%s has file version %u.%u, this library reads %u; compile the "
+				"model with the flightllm-cc of this release", image->path,
+				le16toh(file->major), le16toh(file->minor), FLM_FILE_MAJOR);
+	if (le16toh(file->isa_major) != FLM_ISA_MAJOR)
+		return flm_fail(-EPROTO, "%s is for instruction set %u.%u, this library knows %u; "
+				"compile the model with the flightllm-cc of this release",
+				image->path, le16toh(file->isa_major), le16toh(file->isa_minor),
+				FLM_ISA_MAJOR);
+	if (le64toh(file->bytes) != image->bytes)
+		return flm_fail(-EBADMSG, "%s has %llu bytes but its header says %llu; " REMEDY,
+				image->path, (unsigned long long)image->bytes,
+				(unsigned long long)le64toh(file->bytes));
+	count = le32toh(file->sections);
+	if (count > FLM_FILE_SECTIONS_MAX ||
+	    sizeof(*file) + count * sizeof(struct flm_section) > image->bytes)
+		return damaged(image, "its section table does not fit");
+	copy = *file;
+	copy.crc32c = 0;
+	crc = flm_crc32c(0, &copy, sizeof(copy));
+	crc = flm_crc32c(crc, file + 1, count * sizeof(struct flm_section));
+	if (crc != le32toh(file->crc32c))
+		return damaged(image, "CRC32C of header and section table differs");
+	if (!le32toh(file->cores) || le32toh(file->cores) > FLM_CORES_MAX ||
+	    !memchr(file->card, 0, sizeof(file->card)))
+		return damaged(image, "its header names no card");
+	image->file = file;
+	image->sections = (const void *)(file + 1);
+	image->count = count;
+	return 0;
+}
+
+static int check_section(const struct image *image, unsigned int i)
+{
+	const struct flm_section *s = &image->sections[i];
+	uint64_t offset = le64toh(s->offset), bytes = le64toh(s->bytes);
+	uint32_t place = le32toh(s->place), core = le32toh(s->core);
+	char what[64];
+
+	snprintf(what, sizeof(what), "section %u of %u is not as it must be", i, image->count);
+	if (offset % FLM_FILE_ALIGN || offset > image->bytes || bytes > image->bytes - offset ||
+	    place > FLM_PLACE_DDR || memcmp(s->reserved, (uint8_t[16]) { 0 }, 16))
+		return damaged(image, what);
+	if (place == FLM_PLACE_NONE)
+		return le64toh(s->memory_bytes) || le32toh(s->segment) ? damaged(image, what) : 0;
+	if (le64toh(s->memory_bytes) < bytes || !bytes || le32toh(s->rights) > 7 ||
+	    le32toh(s->segment) >= FLM_SEGMENT_KV ||
+	    (place == FLM_PLACE_HBM ? core >= le32toh(image->file->cores) : core != FLM_CORE_ALL))
+		return damaged(image, what);
+	return 0;
+}
+
+/* One section of a kind for the host, checked by its CRC; NULL when there is none. */
+static int find(const struct image *image, uint32_t kind, const uint8_t **data, uint64_t *bytes)
+{
+	*data = NULL;
+	*bytes = 0;
+	for (unsigned int i = 0; i < image->count; i++) {
+		const struct flm_section *s = &image->sections[i];
+
+		if (le32toh(s->kind) != kind)
+			continue;
+		if (*data)
+			return damaged(image, "it has two sections of one kind");
+		*data = image->data + le64toh(s->offset);
+		*bytes = le64toh(s->bytes);
+		if (flm_crc32c(0, *data, *bytes) != le32toh(s->crc32c))
+			return image_check_section(image, i, ~le32toh(s->crc32c));
+	}
+	return 0;
+}
+
+static int check_model(struct image *image)
+{
+	const struct flm_model_desc *m;
+	const uint8_t *data;
+	uint64_t bytes;
+	int ret = find(image, FLM_SECTION_MODEL, &data, &bytes);
+
+	if (ret)
+		return ret;
+	if (!data || bytes != sizeof(*m))
+		return damaged(image, "it has no model table");
+	m = (const void *)data;
+	if (le32toh(m->arch) != FLM_ARCH_LLAMA)
+		return flm_fail(-EPROTO, "%s holds a model of architecture %u, which this library does "
+				"not know; it needs a newer release", image->path,
+				le32toh(m->arch));
+	if (!le32toh(m->vocab) || le32toh(m->vocab) > 1u << 24 || !le32toh(m->context) ||
+	    le32toh(m->context) > 1u << 24 || !le32toh(m->chunk) ||
+	    le32toh(m->chunk) > FLM_CHUNK_MAX || le32toh(m->eos_count) > FLM_EOS_MAX ||
+	    le32toh(m->bos) >= le32toh(m->vocab) || !memchr(m->name, 0, sizeof(m->name)))
+		return damaged(image, "its model table holds impossible numbers");
+	for (unsigned int c = 0; c < le32toh(image->file->cores); c++)
+		if (!le32toh(m->kv_page_bytes[c]) || le32toh(m->kv_page_bytes[c]) % 64)
+			return damaged(image, "its model table holds impossible KV pages");
+	image->model = m;
+	return 0;
+}
+
+static int check_sections(struct image *image)
+{
+	const uint8_t *notes = NULL;
+	int ret;
+
+	for (unsigned int i = 0; i < image->count; i++) {
+		uint32_t kind = le32toh(image->sections[i].kind);
+
+		ret = check_section(image, i);
+		if (ret)
+			return ret;
+		if (kind & FLM_SECTION_REQUIRED)
+			return flm_fail(-EPROTO, "%s needs section kind 0x%x, which this library does "
+					"not know; it needs a newer release", image->path, kind);
+	}
+	ret = check_model(image);
+	if (!ret)
+		ret = find(image, FLM_SECTION_TOKENIZER, &image->tokenizer,
+			   &image->tokenizer_bytes);
+	if (!ret)
+		ret = find(image, FLM_SECTION_NOTES, &notes, &image->notes_bytes);
+	image->notes = (const char *)notes;
+	return ret;
+}
+
+const uint8_t *image_bytes(const struct image *image, const struct flm_section *section)
+{
+	return image->data + le64toh(section->offset);
+}
+
+int image_check_section(const struct image *image, unsigned int section, uint32_t crc)
+{
+	if (crc == le32toh(image->sections[section].crc32c))
+		return 0;
+	return flm_fail(-EBADMSG, "%s: section %u of %u is damaged (CRC32C differs); " REMEDY,
+			image->path, section, image->count);
+}
+
+int image_open(const char *path, struct image *image)
+{
+	struct stat info;
+	int ret;
+
+	memset(image, 0, sizeof(*image));
+	image->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (image->fd < 0)
+		return flm_fail(-errno, "%s: %s", path, strerror(errno));
+	image->path = strdup(path);
+	if (!image->path || fstat(image->fd, &info)) {
+		ret = flm_fail(-ENOMEM, "%s: no memory to open it", path);
+		goto out_close;
+	}
+	image->bytes = info.st_size;
+	if (!S_ISREG(info.st_mode) || image->bytes < sizeof(struct flm_file)) {
+		ret = flm_fail(-EBADMSG, "%s is no .flm file; flightllm-cc makes one from a model",
+			       path);
+		goto out_close;
+	}
+	image->data = mmap(NULL, image->bytes, PROT_READ, MAP_PRIVATE, image->fd, 0);
+	if (image->data == MAP_FAILED) {
+		image->data = NULL;
+		ret = flm_fail(-errno, "%s: %s", path, strerror(errno));
+		goto out_close;
+	}
+	ret = check_header(image);
+	if (!ret)
+		ret = check_sections(image);
+	if (!ret)
+		return 0;
+out_close:
+	image_close(image);
+	return ret;
+}
+
+void image_close(struct image *image)
+{
+	if (image->data)
+		munmap((void *)image->data, image->bytes);
+	if (image->fd >= 0)
+		close(image->fd);
+	free(image->path);
+	memset(image, 0, sizeof(*image));
+	image->fd = -1;
+}

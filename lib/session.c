@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A session: one sequence of tokens, its KV pages, a context and a queue of its own. A request is one
+ * job (or a chain of them where the driver bounds a job's length): the session writes a job
+ * record, the card runs prompt and tokens, the session reads them from the token ring.
+ *
+ * State between requests is two numbers: `cached` positions in the KV cache, and perhaps one pending token,
+ * generated but not yet fed back. All else is the card's for the time of one job.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <flightllm/file.h>
+#include <flightllm/queue.h>
+
+#include "lib/internal.h"
+
+/* Places in the job buffer: record and row, then arrays of le32. */
+#define ROW_AT		sizeof(struct flm_job_record)
+#define ARRAYS_AT	1024
+
+/* Streaming: the card interrupts for new tokens, but no more often than this. */
+#define NOTIFY_MS	10
+
+struct flm_session {
+	struct flm_model *model;
+	struct flm_context *context;
+	struct flm_queue *queue;
+	struct flm_bo *kv[FLM_CORES_MAX];
+	struct flm_bo *job;
+	struct flm_bo *logits;		/* grown when asked for */
+	uint8_t *memory;		/* of job */
+	unsigned int capacity;		/* positions */
+	unsigned int pages;
+	unsigned int cached;		/* positions in the KV cache */
+	bool is_pending;
+	uint32_t pending;
+	bool is_lost;			/* the card was reset */
+	uint64_t running;		/* seqno of the job a stop would end; atomic */
+	bool stop;			/* atomic: asked for since the request began */
+};
+
+/* One job of a request's chain. */
+struct part {
+	const uint32_t *tokens;
+	unsigned int count, generate;
+	unsigned int first_position;
+	unsigned int done;		/* tokens of earlier parts */
+	/* how it went */
+	unsigned int points;		/* preemption points reached */
+	unsigned int tokens_made;	/* that count: what the caller cut off does not */
+	enum flm_end end;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static uint32_t float_bits(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
+static uint32_t pages_at(void)
+{
+	return ARRAYS_AT;
+}
+
+static uint32_t prompt_at(const struct flm_session *session)
+{
+	return pages_at() + 4 * session->pages;
+}
+
+static uint32_t ring_at(const struct flm_session *session)
+{
+	return prompt_at(session) + 4 * session->capacity;
+}
+
+static int make_buffers(struct flm_session *session)
+{
+	const struct flm_model *model = session->model;
+	unsigned int cores = model->info.cores;
+	struct flm_binding bindings[MODEL_BINDINGS_MAX + FLM_CORES_MAX + 1];
+	unsigned int count = 0;
+	int ret;
+
+	for (; count < model->bindings; count++)
+		bindings[count] = model->binding[count];
+	for (unsigned int c = 0; c < cores; c++) {
+		ret = flm_bo_new(model->device, FLM_BO_HBM, c,
+				 (uint64_t)session->pages * model->page_bytes[c],
+				 &session->kv[c]);
+		if (ret)
+			return ret;
+		bindings[count++] = (struct flm_binding) {
+			.segment = FLM_SEGMENT_KV, .core = c, .bo = session->kv[c],
+			.bytes = (uint64_t)session->pages * model->page_bytes[c],
+			.rights = FLM_READ | FLM_WRITE,
+		};
+	}
+	ret = flm_bo_new(model->device, FLM_BO_HOST, 0, ring_at(session) + 4 * session->capacity,
+			 &session->job);
+	if (ret)
+		return ret;
+	session->memory = flm_bo_map(session->job);
+	if (!session->memory)
+		return flm_fail(-ENOMEM, "the job buffer cannot be mapped");
+	bindings[count++] = (struct flm_binding) {
+		.segment = FLM_SEGMENT_JOB, .core = FLM_ALL_CORES, .bo = session->job,
+		.bytes = flm_bo_bytes(session->job), .rights = FLM_READ | FLM_WRITE,
+	};
+	return flm_context_bind(session->context, bindings, count);
+}
+
+PUBLIC int flm_session_new(struct flm_model *model, const struct flm_session_options *options,
+			   struct flm_session **session)
+{
+	static const struct flm_session_options usual;
+	struct flm_session *s;
+	int ret;
+
+	*session = NULL;
+	if (!options)
+		options = &usual;
+	if (options->context > model->info.context)
+		return flm_fail(-EINVAL, "the model was compiled for a context of %u tokens, not %u; "
+				"compile it with --context %u", model->info.context,
+				options->context, options->context);
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return flm_fail(-ENOMEM, "no memory for a session");
+	s->model = model;
+	s->capacity = options->context ? options->context : model->info.context;
+	s->pages = (s->capacity + FLM_PAGE - 1) / FLM_PAGE;
+	ret = flm_context_new(model->device, &s->context);
+	if (!ret)
+		ret = make_buffers(s);
+	if (!ret)
+		ret = flm_queue_new(s->context, 0, options->priority ? options->priority : 1,
+				    &s->queue);
+	if (ret) {
+		flm_session_free(s);
+		return ret;
+	}
+	*session = s;
+	return 0;
+}
+
+PUBLIC void flm_session_free(struct flm_session *session)
+{
+	if (!session)
+		return;
+	flm_queue_free(session->queue);
+	flm_context_free(session->context);
+	for (unsigned int c = 0; c < FLM_CORES_MAX; c++)
+		flm_bo_free(session->kv[c]);
+	flm_bo_free(session->job);
+	flm_bo_free(session->logits);
+	free(session);
+}
+
+/* Makes sure that the logits segment holds `bytes`. */
+static int need_logits(struct flm_session *session, uint64_t bytes)
+{
+	struct flm_binding binding = {
+		.segment = FLM_SEGMENT_LOGITS, .core = FLM_ALL_CORES, .rights = FLM_WRITE,
+	};
+	struct flm_bo *bo;
+	int ret;
+
+	if (session->logits && flm_bo_bytes(session->logits) >= bytes)
+		return 0;
+	ret = flm_bo_new(session->model->device, FLM_BO_HOST, 0, bytes, &bo);
+	if (ret)
+		return ret;
+	binding.bo = bo;
+	binding.bytes = flm_bo_bytes(bo);
+	ret = flm_context_bind(session->context, &binding, 1);
+	if (ret || !flm_bo_map(bo)) {
+		flm_bo_free(bo);
+		return ret ? ret : flm_fail(-ENOMEM, "the logits buffer cannot be mapped");
+	}
+	flm_bo_free(session->logits);
+	session->logits = bo;
+	return 0;
+}
+
+static void write_record(struct flm_session *session, const struct flm_request *request,
+			 const struct part *part)
+{
+	struct flm_job_record *record = (void *)session->memory;
+	struct flm_row *row = (void *)(session->memory + ROW_AT);
+	__le32 *pages = (void *)(session->memory + pages_at());
+	__le32 *prompt = (void *)(session->memory + prompt_at(session));
+
+	memset(session->memory, 0, ARRAYS_AT);
+	for (unsigned int i = 0; i < session->pages; i++)
+		pages[i] = htole32(i);
+	for (unsigned int i = 0; i < part->count; i++)
+		prompt[i] = htole32(part->tokens[i]);
+	record->bytes = htole32(sizeof(*record));
+	record->rows = htole32(1);
+	record->row_offset = htole64(ROW_AT);
+	record->prompt.segment = htole16(FLM_SEGMENT_JOB);
+	record->prompt.offset = htole64(prompt_at(session));
+	record->ring.segment = htole16(FLM_SEGMENT_JOB);
+	record->ring.count = htole32(session->capacity);
+	record->ring.offset = htole64(ring_at(session));
+	if (request->logits && request->logit_count) {
+		record->logits_segment = htole16(FLM_SEGMENT_LOGITS);
+		record->logits_mode = FLM_LOGITS_EVERY;
+		record->logits_stride = htole32(4 * session->model->info.vocab);
+		record->logits_first = htole32(request->logit_first);
+		record->logits_count = htole32(request->logit_count);
+	}
+	if (request->on_token) {
+		record->notify_tokens = htole32(1);
+		record->notify_ms = htole32(NOTIFY_MS);
+	}
+	row->position = htole32(part->first_position);
+	row->kv_length = htole32(part->first_position);
+	row->prompt = htole32(part->count);
+	row->generate = htole32(part->generate);
+	row->page_segment = htole16(FLM_SEGMENT_JOB);
+	row->page_count = htole32(session->pages);
+	row->page_offset = htole64(pages_at());
+	row->temperature = htole32(float_bits(request->sampler.temperature));
+	row->top_k = htole32(request->sampler.top_k);
+	row->top_p = htole32(float_bits(request->sampler.top_p));
+	row->min_p = htole32(float_bits(request->sampler.min_p));
+	row->seed = htole64(request->sampler.seed);
+	row->stop_count = htole16(request->stop_count);
+	for (unsigned int i = 0; i < request->stop_count; i++)
+		row->stop[i] = htole32(request->stop[i]);
+}
+
+static int fault_text(const struct flm_completion *done)
+{
+	static const char *const faults[FLM_FAULTS] = {
+		"NONE", "SLOT", "VERSION", "SEGMENT", "RIGHTS", "BLOCK", "DMA", "OPCODE", "BUFFER",
+		"BOUND", "FORMAT", "WATCHDOG", "DEADLOCK", "TOKEN", "INDEX", "EXCHANGE", "SAMPLE",
+		"ECC", "TIMEOUT", "INTERNAL",
+	};
+	static const char *const units[FLM_UNITS] = { "LD", "ST", "MM", "MV", "MISC", "SYS" };
+
+	return flm_fail(-EIO, "the card stopped the job: fault %s, core %u, unit %s, word %u, "
+			"segment %u, offset 0x%llx; if the model file is sound "
+			"('flightllm-cc --verify'), report this",
+			done->fault.kind < FLM_FAULTS ? faults[done->fault.kind] : "unknown",
+			done->fault.core,
+			done->fault.unit < FLM_UNITS ? units[done->fault.unit] : "none",
+			done->fault.word, done->fault.segment,
+			(unsigned long long)done->fault.offset);
+}
+
+/* Hands new tokens of the running part to the caller; true when the caller wants no more. */
+static bool hand_over(struct flm_session *session, const struct flm_request *request,
+		      struct part *part, unsigned int *seen, unsigned int have)
+{
+	const volatile __le32 *ring = (void *)(session->memory + ring_at(session));
+
+	for (; *seen < have; ++*seen) {
+		uint32_t token = le32toh(ring[*seen]);
+
+		if (request->out)
+			request->out[part->done + *seen] = token;
+		if (request->on_token && request->on_token(request->opaque, token)) {
+			++*seen;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Runs one job, and says in `part` how it went. */
+static int run_part(struct flm_session *session, const struct flm_request *request,
+		    struct part *part, struct flm_result *result)
+{
+	struct flm_job job = {
+		.program_segment = FLM_SEGMENT_PROGRAM, .job_segment = FLM_SEGMENT_JOB,
+		.max_points = (part->count + session->model->info.chunk - 1) /
+			session->model->info.chunk + part->generate,
+	};
+	uint64_t start = now_ns(), first = 0, seqno;
+	struct flm_completion done = { 0 };
+	bool is_cut = false;
+	unsigned int seen = 0;
+	int ret;
+
+	write_record(session, request, part);
+	ret = flm_queue_submit(session->queue, &job, 1, &seqno);
+	if (ret)
+		return ret;
+	result->submits++;
+	__atomic_store_n(&session->running, seqno, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&session->stop, __ATOMIC_SEQ_CST))
+		flm_queue_stop(session->queue, seqno);
+	while (request->on_token && !done.status && !is_cut) {
+		ret = flm_queue_wait(session->queue, seqno, seen + 1, INT64_MAX, &done);
+		if (ret)
+			return ret;
+		if (!first)
+			first = now_ns();
+		is_cut = hand_over(session, request, part, &seen, done.tokens);
+	}
+	if (is_cut)
+		flm_queue_stop(session->queue, seqno);
+	while (!done.status) {
+		ret = flm_queue_wait(session->queue, seqno, 0, INT64_MAX, &done);
+		if (ret)
+			return ret;
+	}
+	__atomic_store_n(&session->running, 0, __ATOMIC_SEQ_CST);
+	if (done.status == FLM_STATUS_FAULT)
+		return fault_text(&done);
+	if (done.status == FLM_STATUS_RESET || done.status == FLM_STATUS_LOST) {
+		session->is_lost = true;
+		return flm_fail(-ECANCELED, "the card was reset and the session's memory is lost; "
+				"load the model again");
+	}
+	if (!is_cut)
+		hand_over(session, request, part, &seen, done.tokens);
+	part->tokens_made = seen;
+	part->points = done.points;
+	part->end = is_cut || done.status == FLM_STATUS_STOPPED ? FLM_END_STOPPED :
+		    done.status == FLM_STATUS_STOP_TOKEN ? FLM_END_STOP_TOKEN :
+		    done.status == FLM_STATUS_KV_FULL ? FLM_END_CONTEXT_FULL : FLM_END_COUNT;
+	result->card_us += done.ended_us - done.started_us;
+	if (!first)
+		first = now_ns();
+	if (part->done || !part->generate) {
+		*(part->generate ? &result->decode_ns : &result->prefill_ns) += now_ns() - start;
+	} else {
+		result->prefill_ns += first - start;
+		result->decode_ns += now_ns() - first;
+	}
+	return 0;
+}
+
+/* What the part left in the KV cache, and which token is pending. */
+static void account(struct flm_session *session, const struct part *part)
+{
+	const __le32 *ring = (void *)(session->memory + ring_at(session));
+	unsigned int prompt = part->points * session->model->info.chunk;
+
+	session->is_pending = part->tokens_made > 0;
+	if (session->is_pending) {
+		session->cached = part->first_position + part->count + part->tokens_made - 1;
+		session->pending = le32toh(ring[part->tokens_made - 1]);
+	} else {
+		/* A stop in the middle of the prompt leaves whole chunks. */
+		session->cached = part->first_position + (prompt < part->count ? prompt : part->count);
+	}
+}
+
+static int check(const struct flm_session *session, const struct flm_request *request)
+{
+	unsigned int used = flm_session_position((struct flm_session *)session);
+
+	if (session->is_lost)
+		return flm_fail(-ECANCELED, "the card was reset and the session's memory is lost; "
+				"load the model again");
+	if (!request->count && !session->is_pending)
+		return flm_fail(-EINVAL, "nothing to go on from: the session is empty and the prompt "
+				"has no token");
+	if (request->count > session->capacity - used)
+		return flm_fail(-EOVERFLOW, "the prompt has %u tokens, but %u of the context's %u are "
+				"in use; shorten it, or compile the model with a larger --context",
+				request->count, used, session->capacity);
+	if (request->stop_count > FLM_STOP_TOKENS)
+		return flm_fail(-EINVAL, "%u stop tokens are more than the card's %u",
+				request->stop_count, FLM_STOP_TOKENS);
+	for (unsigned int i = 0; i < request->count; i++)
+		if (request->tokens[i] >= session->model->info.vocab)
+			return flm_fail(-EINVAL, "token %u of the prompt is %u, the vocabulary has %u",
+					i, request->tokens[i], session->model->info.vocab);
+	return 0;
+}
+
+static void copy_logits(struct flm_session *session, const struct flm_request *request,
+			unsigned int from)
+{
+	unsigned int vocab = session->model->info.vocab, first = request->logit_first;
+	const float *logits = flm_bo_map(session->logits);
+	unsigned int last = session->cached;
+
+	for (unsigned int p = first > from ? first : from; p < last; p++)
+		if (p - first < request->logit_count)
+			memcpy(request->logits + (size_t)(p - first) * vocab,
+			       logits + (size_t)(p - first) * vocab, 4 * (size_t)vocab);
+}
+
+PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_request *request,
+				struct flm_result *result)
+{
+	unsigned int chunk = session->model->info.chunk;
+	unsigned int limit = session->model->max_points;
+	struct part part = { 0 };
+	unsigned int start = session->cached;
+	uint32_t *prompt;
+	int ret;
+
+	memset(result, 0, sizeof(*result));
+	ret = check(session, request);
+	if (ret)
+		return ret;
+	if (request->logits && request->logit_count) {
+		ret = need_logits(session, 4ull * session->model->info.vocab * request->logit_count);
+		if (ret)
+			return ret;
+	}
+	prompt = malloc((request->count + 1) * sizeof(*prompt));
+	if (!prompt)
+		return flm_fail(-ENOMEM, "no memory for a prompt of %u tokens", request->count);
+	__atomic_store_n(&session->stop, false, __ATOMIC_SEQ_CST);
+	part.tokens = prompt;
+	if (session->is_pending)
+		prompt[part.count++] = session->pending;
+	if (request->count)
+		memcpy(prompt + part.count, request->tokens, 4ull * request->count);
+	part.count += request->count;
+	part.first_position = session->cached;
+
+	/* A prompt that needs more preemption points than a job may have goes ahead in parts. */
+	while (!ret && (part.count + chunk - 1) / chunk + 1 > limit) {
+		struct part head = part;
+
+		head.count = (limit - 1) * chunk;
+		head.generate = 0;
+		ret = run_part(session, request, &head, result);
+		if (ret)
+			break;
+		account(session, &head);
+		if (head.end == FLM_END_STOPPED) {
+			result->end = FLM_END_STOPPED;
+			goto out_free;
+		}
+		part.tokens += head.count;
+		part.count -= head.count;
+		part.first_position += head.count;
+	}
+	while (!ret) {
+		unsigned int room = limit - (part.count + chunk - 1) / chunk;
+
+		part.generate = request->generate - result->tokens;
+		if (part.generate > room)
+			part.generate = room;
+		ret = run_part(session, request, &part, result);
+		if (ret)
+			break;
+		account(session, &part);
+		result->tokens += part.tokens_made;
+		result->end = part.end;
+		if (part.end != FLM_END_COUNT || result->tokens >= request->generate)
+			break;
+		prompt[0] = session->pending;
+		part = (struct part) { .tokens = prompt, .count = 1, .done = result->tokens,
+				       .first_position = session->cached };
+	}
+out_free:
+	free(prompt);
+	if (!ret && request->logits && request->logit_count)
+		copy_logits(session, request, start);
+	return ret;
+}
+
+PUBLIC void flm_session_stop(struct flm_session *session)
+{
+	uint64_t seqno;
+
+	__atomic_store_n(&session->stop, true, __ATOMIC_SEQ_CST);
+	seqno = __atomic_load_n(&session->running, __ATOMIC_SEQ_CST);
+	if (seqno)
+		flm_queue_stop(session->queue, seqno);
+}
+
+PUBLIC unsigned int flm_session_position(struct flm_session *session)
+{
+	return session->cached + session->is_pending;
+}
+
+PUBLIC int flm_session_truncate(struct flm_session *session, unsigned int position)
+{
+	unsigned int used = flm_session_position(session);
+
+	if (position > used)
+		return flm_fail(-EINVAL, "position %u is beyond the session's %u tokens", position,
+				used);
+	if (position == used)
+		return 0;
+	session->cached = position;
+	session->is_pending = false;
+	return 0;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The seam's second side: what the kernel driver does, done over a card in the process. Buffers and
+ * memory are soft.c, contexts, queues and jobs soft_job.c. Bus addresses are addresses of the process.
+ */
+#ifndef LIB_SOFT_H
+#define LIB_SOFT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <flightllm/queue.h>
+#include <flightllm/regs.h>
+
+#include "emulator/card.h"
+
+#define SOFT_RING_LOG2	6		/* slots of a queue's ring: jobs_max and history */
+#define SOFT_SLOTS	(1u << SOFT_RING_LOG2)
+#define SOFT_QUEUES	128
+#define SOFT_CONTEXTS	1024
+#define SOFT_POINTS_MAX	(1u << 20)	/* nothing else waits for this process's card */
+#define SOFT_HOST_MAX	(64ull << 30)
+
+/* Bytes of a region in use: extents in ascending order. */
+struct soft_extent {
+	uint64_t start, bytes;
+	struct soft_extent *next;
+};
+
+struct soft_region {
+	unsigned int id;
+	char name[8];
+	uint64_t size, block, visible, bar2, used;
+	uint32_t channels, mbps;
+	struct soft_extent *extents;
+};
+
+struct soft_bo {
+	unsigned int references;
+	uint32_t handle;
+	uint32_t placement, core, flags;
+	uint64_t bytes;
+	struct soft_region *region;	/* card memory */
+	uint64_t address;		/* in the region, or the bus address */
+	int fd;				/* host memory: a memfd */
+	void *memory;			/* of it, as the card has it; NULL: card memory */
+};
+
+struct soft_binding {
+	struct soft_bo *bo;
+	uint64_t offset, length;
+	uint32_t rights;
+};
+
+/* One row of the context page: a table, and the buffers it keeps alive. */
+struct soft_generation {
+	uint32_t number;		/* 0: free */
+	struct flm_segment_row *tables;	/* [cores][FLM_SEGMENTS] */
+	struct soft_bo **bos;
+	unsigned int bo_count;
+};
+
+struct soft_context {
+	uint32_t id;
+	struct flm_generation *page;
+	struct soft_binding *now;	/* [cores][FLM_SEGMENTS] */
+	struct soft_generation generations[FLM_GENERATIONS];
+	uint32_t generation;		/* newest */
+	unsigned int queues;
+	uint32_t faults;
+	uint32_t fault_queue;		/* of the first fault */
+	struct flm_done fault;
+};
+
+struct soft_queue {
+	uint32_t id;
+	unsigned int number;		/* of the card's queue */
+	struct soft_context *context;
+	uint32_t kind, cores;
+	void *memory;			/* ring, completions, status page */
+	struct flm_slot *ring;
+	struct flm_done *done;
+	struct flm_status_page *status;
+	uint32_t tail;			/* slots posted; job seqno s is slot s - 1 */
+	uint32_t seen;			/* completions whose faults were counted */
+};
+
+struct soft {
+	void *library;
+	struct card *card;
+	/* card.h by name */
+	int (*card_new)(const struct card_options *options, const struct card_host *host,
+			struct card **card, char *error);
+	void (*card_free)(struct card *card);
+	void (*card_reg_read)(struct card *card, uint64_t offset, void *value, unsigned int bytes);
+	void (*card_reg_write)(struct card *card, uint64_t offset, const void *value,
+			       unsigned int bytes);
+	int (*card_bar_fd)(struct card *card, int bar);
+	void *(*card_bar_memory)(struct card *card, int bar);
+	int (*card_dma_map)(struct card *card, uint64_t address, uint64_t bytes, void *memory,
+			    unsigned int rights);
+	int (*card_dma_unmap)(struct card *card, uint64_t address, uint64_t bytes);
+	void (*card_bus_master)(struct card *card, int enabled);
+
+	pthread_mutex_t lock;		/* of everything below, but events */
+	unsigned int cores, vectors, card_queues;
+	struct soft_region regions[FLM_REGIONS];
+	unsigned int region_count;
+	uint64_t host_used;
+	struct soft_bo **bos;		/* by handle - 1 */
+	uint32_t bo_room;
+	struct soft_context *contexts[SOFT_CONTEXTS];	/* by id - 1 */
+	struct soft_queue *queues[SOFT_QUEUES];		/* by id - 1; id - 1 is the card's queue */
+	struct soft_context *own;	/* the driver's own, for clearing */
+	uint32_t own_queue;
+	uint64_t submits;
+
+	pthread_mutex_t wake;		/* of events */
+	pthread_cond_t woken;
+	uint64_t events;		/* interrupts so far */
+};
+
+uint32_t soft_read(struct soft *soft, uint32_t reg);
+uint64_t soft_read64(struct soft *soft, uint32_t reg);
+void soft_write(struct soft *soft, uint32_t reg, uint32_t value);
+void soft_write64(struct soft *soft, uint32_t reg, uint64_t value);
+
+/* Memory that the card can reach, page-aligned and zero; NULL when there is none left. */
+void *soft_dma_new(struct soft *soft, uint64_t bytes);
+void soft_dma_free(struct soft *soft, void *memory, uint64_t bytes);
+
+/* By handle, NULL if there is none. The lock is held, as in all that follow. */
+struct soft_bo *soft_bo_find(struct soft *soft, uint32_t handle);
+void soft_bo_put(struct soft *soft, struct soft_bo *bo);
+
+/* Fills a buffer with zeroes before anybody sees it. */
+int soft_job_clear(struct soft *soft, struct soft_bo *bo);
+
+/* The ioctls of soft_job.c: 0 or -errno, with the lock held (WAIT: not held). */
+struct drm_flightllm_context_create;
+struct drm_flightllm_context_destroy;
+struct drm_flightllm_segment_bind;
+struct drm_flightllm_queue_create;
+struct drm_flightllm_queue_destroy;
+struct drm_flightllm_submit;
+struct drm_flightllm_wait;
+struct drm_flightllm_stop;
+struct drm_flightllm_fault_query;
+int soft_context_create(struct soft *soft, struct drm_flightllm_context_create *args);
+int soft_context_destroy(struct soft *soft, const struct drm_flightllm_context_destroy *args);
+int soft_segment_bind(struct soft *soft, struct drm_flightllm_segment_bind *args);
+int soft_queue_create(struct soft *soft, struct drm_flightllm_queue_create *args);
+int soft_queue_destroy(struct soft *soft, const struct drm_flightllm_queue_destroy *args);
+int soft_submit(struct soft *soft, struct drm_flightllm_submit *args);
+int soft_wait(struct soft *soft, struct drm_flightllm_wait *args);
+int soft_stop(struct soft *soft, const struct drm_flightllm_stop *args);
+int soft_fault_query(struct soft *soft, struct drm_flightllm_fault_query *args);
+
+/* Lets go of what no job needs any more. */
+void soft_retire(struct soft *soft, struct soft_context *context);
+/* Frees all queues and contexts. */
+void soft_job_fini(struct soft *soft);
+
+#endif

@@ -1,0 +1,23 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs every command of the README's tour, in its order, as it stands there. `make demo` and `make check` are
+# run by those who run this.
+cd "$(dirname "$0")/.." || exit 1
+mapfile -t commands < <(awk '/^## /{ tour = /Ten minutes/ } tour && /^    /' README.md | sed 's/^    //')
+n=0 bad=0
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+for command in "${commands[@]}"; do
+	n=$((n + 1))
+	# Commands must end by themselves and say something; make may have nothing to do.
+	if timeout 300 bash -c "$command" </dev/null >"$log" 2>&1 && { [ -s "$log" ] || [ "$command" = make ]; }; then
+		echo "ok $n - $command"
+	else
+		bad=1
+		echo "not ok $n - $command"
+		tail -n 10 "$log" | sed 's/^/# /'
+	fi
+done
+echo "1..$n"
+[ "$n" -ge 8 ] || { echo "Bail out! the README's tour was not found"; exit 1; }
+exit $bad

@@ -1,0 +1,694 @@
+// SPDX-License-Identifier: MIT
+/*
+ * One pass: fetch, check, evaluate operands, loops, tokens, and the meeting of the cores. The idea
+ * is that any legal order gives the same bytes, so the simplest is taken: each unit in turn runs
+ * until it must wait. What an instruction does is in ref_ops.c.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/ref/ref_isa.h"
+#include "tests/ref/ref_ops.h"
+
+enum slot_kind {
+	SLOT_NONE,
+	SLOT_EXPR,
+	SLOT_ADDR,
+	SLOT_SIZE,
+};
+
+/* isa.def as arrays: which bits of each fixed word may be set, and what each slot is. */
+struct row {
+	uint32_t op;
+	uint32_t mode;
+	uint32_t words;
+	uint32_t flags;
+	uint32_t bits[32];
+	struct {
+		enum slot_kind kind;
+		int word;
+	} slot[16];
+};
+
+static struct row rows[FLM_INSNS];
+static uint32_t misc_uses[FLM_MISCS];
+
+static void rows_init(void)
+{
+	struct row *row = rows;
+
+	memset(rows, 0, sizeof(rows));
+#define INSN(name, o, m, w, mnemonic, meaning) \
+	row = &rows[FLM_INSN_##name]; row->op = (o); row->mode = (m); row->words = (w);
+#define FLAG(insn, name, bit, meaning) row->flags |= 1u << (bit);
+#define OPND(insn, name, word, high, low, meaning) \
+	row->bits[word] |= (0xffffffffu >> (31 - (high) + (low))) << (low);
+#define EXPR(insn, name, w, s, meaning) \
+	row->bits[w] = ~0u; row->slot[s].kind = SLOT_EXPR; row->slot[s].word = (w);
+#define ADDR(insn, name, w, s, meaning) \
+	row->bits[w] = ~0u; row->slot[s].kind = SLOT_ADDR; row->slot[s].word = (w);
+#define SIZE(insn, name, w, s, meaning) \
+	row->bits[w] = ~0u; row->bits[(w) + 1] = ~0u; \
+	row->slot[s].kind = SLOT_SIZE; row->slot[s].word = (w);
+#define MISC(name, mode, uses, mnemonic, meaning) misc_uses[mode] = (uses);
+#include <flightllm/isa.def>
+}
+
+struct loop {
+	uint32_t body;		/* word of the first instruction in it */
+	uint32_t behind;	/* word behind the closing END, as BODY names it */
+	uint32_t trip;
+	uint32_t count;
+};
+
+enum state {
+	STATE_READY,		/* at an instruction, or waiting for its tokens */
+	STATE_MEETING,		/* SYS: waits for the other cores */
+	STATE_RELEASING,	/* complete, waits for room in the queues it releases to */
+	STATE_ENDED,
+};
+
+struct unit {
+	enum state state;
+	uint32_t pc;
+	uint32_t next;		/* behind the instruction at pc */
+	uint32_t release;
+	int depth;
+	struct loop loop[FLM_LOOP_DEPTH];
+	struct ref_insn insn;
+};
+
+struct machine {
+	struct ref_isa *isa;
+	struct ref_fault *fault;
+	struct unit unit[FLM_CORES][FLM_UNITS];
+	uint8_t tokens[FLM_CORES][FLM_UNITS][FLM_UNITS];	/* [core][from][to] */
+	uint64_t executed[FLM_CORES];
+};
+
+static const uint32_t stream_op[FLM_UNITS] = {
+	FLM_OP_LD, FLM_OP_ST, FLM_OP_MM, FLM_OP_MV, FLM_OP_MISC, FLM_OP_SYS
+};
+
+static bool is_exchange(int insn)
+{
+	return rows[insn].op == FLM_OP_SYS && insn != FLM_INSN_SYS_SYNC;
+}
+
+/* The row of isa.def, or -1. MISC is one row for all its modes. */
+static int find_row(uint32_t op, uint32_t mode)
+{
+	int i;
+
+	for (i = 0; i < FLM_INSNS; i++) {
+		if (rows[i].op != op)
+			continue;
+		if (op == FLM_OP_MISC ? mode < FLM_MISCS : rows[i].mode == mode)
+			return i;
+	}
+	return -1;
+}
+
+static bool has_term(const uint32_t *words, int insn, uint32_t slot)
+{
+	uint32_t i;
+
+	for (i = 0; i < FLM_GET_HEAD(words, TERMS); i++) {
+		if (FLM_GET_TERM(words + rows[insn].words + 2 * i, SLOT) == slot)
+			return true;
+	}
+	return false;
+}
+
+/* An operand of MISC that the operation does not use must be zero, its terms included. */
+static int check_misc(const uint32_t *words)
+{
+	uint32_t mode = FLM_GET_HEAD(words, MODE);
+	uint32_t flags = FLM_GET_HEAD(words, FLAGS);
+	uint32_t uses = misc_uses[mode];
+	uint32_t allowed = 0;
+
+	if (mode == FLM_MISC_SOFTMAX)
+		allowed = FLM_MISC_MASK | FLM_MISC_SAME;
+	if (mode == FLM_MISC_DEQUANT)
+		allowed = FLM_MISC_HALF;
+	if (flags & ~allowed)
+		return FLM_FAULT_OPCODE;
+	if (mode == FLM_MISC_SOFTMAX && !(flags & FLM_MISC_MASK))
+		uses &= ~FLM_USE_B;
+	if (!(uses & FLM_USE_A) && (FLM_GET(words, MISC, A) || FLM_GET(words, MISC, A_PITCH) ||
+				    has_term(words, FLM_INSN_MISC, FLM_MISC_A_SLOT)))
+		return FLM_FAULT_OPCODE;
+	if (!(uses & FLM_USE_B) && (FLM_GET(words, MISC, B) || FLM_GET(words, MISC, B_PITCH) ||
+				    has_term(words, FLM_INSN_MISC, FLM_MISC_B_SLOT)))
+		return FLM_FAULT_OPCODE;
+	if (!(uses & FLM_USE_C) && (FLM_GET(words, MISC, C) || FLM_GET(words, MISC, C_PITCH) ||
+				    has_term(words, FLM_INSN_MISC, FLM_MISC_C_SLOT)))
+		return FLM_FAULT_OPCODE;
+	if (mode == FLM_MISC_LAYERNORM && FLM_GET(words, MISC, C_PITCH))
+		return FLM_FAULT_OPCODE;
+	if (!(uses & FLM_USE_OUT) &&
+	    (FLM_GET(words, MISC, OUT) || FLM_GET(words, MISC, OUT_PITCH) ||
+	     has_term(words, FLM_INSN_MISC, FLM_MISC_OUT_SLOT)))
+		return FLM_FAULT_OPCODE;
+	if (!(uses & FLM_USE_IMM) && FLM_GET(words, MISC, IMM))
+		return FLM_FAULT_OPCODE;
+	if (!(uses & FLM_USE_POS) && (FLM_GET(words, MISC, POS) ||
+				      has_term(words, FLM_INSN_MISC, FLM_MISC_POS_SLOT)))
+		return FLM_FAULT_OPCODE;
+	return FLM_FAULT_NONE;
+}
+
+/* Limits that belong to the encoding of one instruction. */
+static int check_limits(const uint32_t *words, int insn)
+{
+	uint32_t tokens = 0, dim = 1, count = 1;
+
+	switch (insn) {
+	case FLM_INSN_MISC:
+		return check_misc(words);
+	case FLM_INSN_LD_KV:
+		return FLM_GET(words, LD_KV, PAGE) % 64 ? FLM_FAULT_OPCODE : FLM_FAULT_NONE;
+	case FLM_INSN_ST_KV:
+		return FLM_GET(words, ST_KV, PAGE) % 64 ? FLM_FAULT_OPCODE : FLM_FAULT_NONE;
+	case FLM_INSN_MM_LINEAR:
+		tokens = words[FLM_MM_LINEAR_TOKENS_MAX_W];
+		break;
+	case FLM_INSN_MM_QK:
+		tokens = words[FLM_MM_QK_TOKENS_MAX_W];
+		dim = FLM_GET(words, MM_QK, DIM);
+		break;
+	case FLM_INSN_MM_PV:
+		tokens = words[FLM_MM_PV_TOKENS_MAX_W];
+		dim = FLM_GET(words, MM_PV, DIM);
+		break;
+	case FLM_INSN_MV_QK:
+		dim = FLM_GET(words, MV_QK, DIM);
+		break;
+	case FLM_INSN_MV_PV:
+		dim = FLM_GET(words, MV_PV, DIM);
+		break;
+	case FLM_INSN_SYS_TOPK:
+		count = FLM_GET(words, SYS_TOPK, COUNT);
+		break;
+	}
+	if (tokens > 128 || dim < 1 || dim > 1024 || count < 1 || count > 1024)
+		return FLM_FAULT_OPCODE;
+	return FLM_FAULT_NONE;
+}
+
+/* Everything about the instruction at u->pc that does not depend on values. */
+static int check_encoding(const struct machine *m, const struct unit *u, int unit, int *insn)
+{
+	const uint32_t *words = m->isa->stream[unit] + u->pc;
+	uint32_t left = m->isa->words[unit] - u->pc;
+	const struct row *row;
+	uint32_t op, terms, i;
+
+	if (u->pc >= m->isa->words[unit])
+		return FLM_FAULT_OPCODE;
+	op = FLM_GET_HEAD(words, OP);
+	*insn = find_row(op, FLM_GET_HEAD(words, MODE));
+	if (*insn < 0)
+		return FLM_FAULT_OPCODE;
+	row = &rows[*insn];
+	if (op == FLM_OP_LOOP || op == FLM_OP_END) {
+		if (words[0] != op << FLM_HEAD_OP_LO)
+			return FLM_FAULT_OPCODE;
+	} else if (op != stream_op[unit]) {
+		return FLM_FAULT_OPCODE;
+	}
+	terms = FLM_GET_HEAD(words, TERMS);
+	if (row->words + 2 * terms > left)
+		return FLM_FAULT_OPCODE;
+	if (FLM_GET_HEAD(words, FLAGS) & ~row->flags)
+		return FLM_FAULT_OPCODE;
+	if ((FLM_GET_HEAD(words, WAIT) | FLM_GET_HEAD(words, RELEASE)) & 1u << unit)
+		return FLM_FAULT_OPCODE;
+	for (i = 1; i < row->words; i++) {
+		if (words[i] & ~row->bits[i])
+			return FLM_FAULT_OPCODE;
+	}
+	for (i = 0; i < 16; i++) {
+		uint32_t word = words[row->slot[i].word];
+
+		if (row->slot[i].kind == SLOT_ADDR && word >> 28 >= FLM_BUFFERS)
+			return FLM_FAULT_OPCODE;
+		if (row->slot[i].kind == SLOT_SIZE &&
+		    words[row->slot[i].word + 1] > FLM_VALUE_MAX)
+			return FLM_FAULT_OPCODE;
+	}
+	for (i = 0; i < terms; i++) {
+		const uint32_t *term = words + row->words + 2 * i;
+		uint32_t index = FLM_GET_TERM(term, INDEX);
+
+		if (row->slot[FLM_GET_TERM(term, SLOT)].kind == SLOT_NONE || term[0] & 0xfffff)
+			return FLM_FAULT_OPCODE;
+		switch (FLM_GET_TERM(term, CLASS)) {
+		case FLM_CLASS_LENGTH:
+		case FLM_CLASS_CORE:
+			if (index > 15)
+				return FLM_FAULT_OPCODE;
+			break;
+		case FLM_CLASS_LOOP:
+			if (index >= (uint32_t)u->depth)
+				return FLM_FAULT_OPCODE;
+			break;
+		default:
+			return FLM_FAULT_OPCODE;
+		}
+	}
+	return check_limits(words, *insn);
+}
+
+static int64_t source(const struct machine *m, int core, const struct unit *u, const uint32_t *term)
+{
+	uint32_t index = FLM_GET_TERM(term, INDEX);
+
+	switch (FLM_GET_TERM(term, CLASS)) {
+	case FLM_CLASS_LENGTH:
+		return m->isa->length[index];
+	case FLM_CLASS_CORE:
+		return m->isa->core[core].reg[index];
+	default:
+		return u->loop[index].trip;
+	}
+}
+
+/* An operand that belongs to a flag which is not set is not looked at. */
+static bool is_unused(const struct ref_insn *in, uint32_t slot)
+{
+	switch (in->insn) {
+	case FLM_INSN_LD_KV:
+		return !(in->flags & FLM_LD_KV_MASK) &&
+		       (slot == FLM_LD_KV_QUERY_SLOT || slot == FLM_LD_KV_QUERIES_SLOT);
+	case FLM_INSN_MM_QK:
+		return !(in->flags & FLM_MM_QK_MASK) &&
+		       (slot == FLM_MM_QK_QUERY_SLOT || slot == FLM_MM_QK_KEY_SLOT);
+	case FLM_INSN_MM_PV:
+		return !(in->flags & FLM_MM_PV_MASK) &&
+		       (slot == FLM_MM_PV_QUERY_SLOT || slot == FLM_MM_PV_KEY_SLOT);
+	case FLM_INSN_MV_QK:
+		return !(in->flags & FLM_MV_QK_MASK) &&
+		       (slot == FLM_MV_QK_QUERY_SLOT || slot == FLM_MV_QK_KEY_SLOT);
+	case FLM_INSN_MV_PV:
+		return !(in->flags & FLM_MV_PV_MASK) &&
+		       (slot == FLM_MV_PV_QUERY_SLOT || slot == FLM_MV_PV_KEY_SLOT);
+	default:
+		return false;
+	}
+}
+
+/* Values of all slots. Sets *is_idle when a size is zero: then nothing else is checked. */
+static int evaluate(const struct machine *m, int core, const struct unit *u, struct ref_insn *in,
+		    bool *is_idle)
+{
+	const struct row *row = &rows[in->insn];
+	uint32_t i;
+
+	*is_idle = false;
+	for (i = 0; i < 16; i++) {
+		uint32_t word = in->words[row->slot[i].word];
+		struct ref_value *v = &in->slot[i];
+
+		v->buffer = row->slot[i].kind == SLOT_ADDR ? word >> 28 : 0;
+		v->value = row->slot[i].kind == SLOT_ADDR ? (int64_t)(word & 0xfffffff)
+							  : (int32_t)word;
+	}
+	for (i = 0; i < FLM_GET_HEAD(in->words, TERMS); i++) {
+		const uint32_t *term = in->words + row->words + 2 * i;
+
+		in->slot[FLM_GET_TERM(term, SLOT)].value +=
+			(int64_t)(int32_t)term[1] * source(m, core, u, term);
+	}
+	for (i = 0; i < 16; i++) {
+		struct ref_value *v = &in->slot[i];
+		uint32_t max;
+
+		if (row->slot[i].kind != SLOT_SIZE || is_unused(in, i))
+			continue;
+		max = in->words[row->slot[i].word + 1];
+		if (v->value < 0)
+			v->value = 0;
+		if (v->value > max)
+			v->value = max;
+		if (!v->value)
+			*is_idle = true;
+	}
+	if (*is_idle)
+		return FLM_FAULT_NONE;
+	for (i = 0; i < 16; i++) {
+		int64_t value = in->slot[i].value;
+
+		if (row->slot[i].kind == SLOT_EXPR && !is_unused(in, i) &&
+		    (value < 0 || value >> 40))
+			return FLM_FAULT_BOUND;
+	}
+	return FLM_FAULT_NONE;
+}
+
+static int do_loop(const struct machine *m, int core, int unit, struct unit *u)
+{
+	const uint32_t *words = m->isa->stream[unit] + u->pc;
+	uint32_t class = FLM_GET(words, LOOP, CLASS);
+	uint32_t index = FLM_GET(words, LOOP, INDEX);
+	uint32_t shift = FLM_GET(words, LOOP, SHIFT);
+	uint32_t ceil = FLM_GET(words, LOOP, CEIL);
+	uint32_t bound = FLM_GET(words, LOOP, BOUND);
+	uint32_t body = FLM_GET(words, LOOP, BODY);
+	uint32_t first = u->pc + FLM_WORDS_LOOP;
+	int64_t count, d;
+
+	if (u->depth == FLM_LOOP_DEPTH)
+		return FLM_FAULT_OPCODE;
+	if (class == FLM_CLASS_CONST) {
+		if (index || shift || ceil)
+			return FLM_FAULT_OPCODE;
+		count = FLM_GET(words, LOOP, SUB);
+	} else if (class == FLM_CLASS_LENGTH || class == FLM_CLASS_CORE) {
+		if (index > 15)
+			return FLM_FAULT_OPCODE;
+		d = class == FLM_CLASS_LENGTH ? m->isa->length[index]
+					      : m->isa->core[core].reg[index];
+		d -= (int32_t)FLM_GET(words, LOOP, SUB);
+		if (d < 0)
+			d = 0;
+		count = (ceil ? d + ((int64_t)1 << shift) - 1 : d) >> shift;
+	} else {
+		return FLM_FAULT_OPCODE;
+	}
+	if (!body || body > m->isa->words[unit] - first ||
+	    m->isa->stream[unit][first + body - 1] != (uint32_t)FLM_OP_END << FLM_HEAD_OP_LO)
+		return FLM_FAULT_OPCODE;
+	if (bound > FLM_VALUE_MAX || count > bound)
+		return FLM_FAULT_BOUND;
+	if (!count) {
+		u->pc = first + body;
+		return FLM_FAULT_NONE;
+	}
+	u->loop[u->depth++] = (struct loop){
+		.body = first, .behind = first + body, .trip = 0, .count = count,
+	};
+	u->pc = first;
+	return FLM_FAULT_NONE;
+}
+
+static int do_end(struct unit *u)
+{
+	struct loop *loop;
+
+	if (!u->depth) {
+		u->state = STATE_ENDED;
+		return FLM_FAULT_NONE;
+	}
+	loop = &u->loop[u->depth - 1];
+	if (u->pc + 1 != loop->behind)
+		return FLM_FAULT_OPCODE;
+	if (++loop->trip < loop->count) {
+		u->pc = loop->body;
+	} else {
+		u->depth--;
+		u->pc = loop->behind;
+	}
+	return FLM_FAULT_NONE;
+}
+
+/* Takes a token from every queue in `wait`, or none and returns false. */
+static bool take_tokens(struct machine *m, int core, int unit, uint32_t wait)
+{
+	int u;
+
+	for (u = 0; u < FLM_UNITS; u++) {
+		if (wait & 1u << u && !m->tokens[core][u][unit])
+			return false;
+	}
+	for (u = 0; u < FLM_UNITS; u++) {
+		if (wait & 1u << u)
+			m->tokens[core][u][unit]--;
+	}
+	return true;
+}
+
+static bool put_tokens(struct machine *m, int core, int unit, uint32_t release)
+{
+	int u;
+
+	for (u = 0; u < FLM_UNITS; u++) {
+		if (release & 1u << u && m->tokens[core][unit][u] == FLM_TOKEN_DEPTH)
+			return false;
+	}
+	for (u = 0; u < FLM_UNITS; u++) {
+		if (release & 1u << u)
+			m->tokens[core][unit][u]++;
+	}
+	return true;
+}
+
+/* Counts an instruction that is about to be executed. */
+static int watch(struct machine *m, int core)
+{
+	if (m->isa->watchdog && m->executed[core] == m->isa->watchdog)
+		return FLM_FAULT_WATCHDOG;
+	m->executed[core]++;
+	return FLM_FAULT_NONE;
+}
+
+/* One step of one unit. *did says whether anything happened. */
+static int step(struct machine *m, int core, int unit, bool *did)
+{
+	struct unit *u = &m->unit[core][unit];
+	const uint32_t *words = m->isa->stream[unit] + u->pc;
+	int insn, ret;
+	bool is_idle;
+
+	*did = false;
+	if (u->state == STATE_RELEASING) {
+		if (!put_tokens(m, core, unit, u->release))
+			return FLM_FAULT_NONE;
+		u->pc = u->next;
+		u->state = STATE_READY;
+		*did = true;
+		return FLM_FAULT_NONE;
+	}
+	if (u->state != STATE_READY)
+		return FLM_FAULT_NONE;
+	ret = check_encoding(m, u, unit, &insn);
+	if (ret)
+		return ret;
+	if (insn == FLM_INSN_LOOP || insn == FLM_INSN_END) {
+		*did = true;
+		ret = watch(m, core);
+		if (ret)
+			return ret;
+		return insn == FLM_INSN_LOOP ? do_loop(m, core, unit, u) : do_end(u);
+	}
+	if (!take_tokens(m, core, unit, FLM_GET_HEAD(words, WAIT)))
+		return FLM_FAULT_NONE;
+	*did = true;
+	ret = watch(m, core);
+	if (ret)
+		return ret;
+	u->insn = (struct ref_insn){
+		.insn = insn, .mode = FLM_GET_HEAD(words, MODE),
+		.flags = FLM_GET_HEAD(words, FLAGS), .words = words,
+		.isa = m->isa, .core = core, .fault = m->fault,
+	};
+	u->next = u->pc + rows[insn].words + 2 * FLM_GET_HEAD(words, TERMS);
+	u->release = FLM_GET_HEAD(words, RELEASE);
+	ret = evaluate(m, core, u, &u->insn, &is_idle);
+	if (ret)
+		return ret;
+	if (is_exchange(insn)) {
+		u->state = STATE_MEETING;
+		return FLM_FAULT_NONE;
+	}
+	u->state = STATE_RELEASING;
+	return is_idle ? FLM_FAULT_NONE : ref_ops_do(&u->insn);
+}
+
+/* The same word, and the same trip of every loop around it. */
+static bool is_same_place(const struct unit *a, const struct unit *b)
+{
+	int i;
+
+	if (a->pc != b->pc || a->depth != b->depth)
+		return false;
+	for (i = 0; i < a->depth; i++) {
+		if (a->loop[i].trip != b->loop[i].trip)
+			return false;
+	}
+	return true;
+}
+
+/* Lets an exchange take place when all cores wait for it. */
+static int meet(struct machine *m, bool *did)
+{
+	struct ref_insn in[FLM_CORES];
+	const struct unit *first = NULL;
+	int core, waiting = 0, ret;
+
+	*did = false;
+	for (core = 0; core < m->isa->cores; core++) {
+		const struct unit *u = &m->unit[core][FLM_UNIT_SYS];
+
+		if (u->state == STATE_MEETING) {
+			if (!waiting++)
+				first = u;
+			in[core] = u->insn;
+		}
+	}
+	if (!waiting)
+		return FLM_FAULT_NONE;
+	for (core = 0; core < m->isa->cores; core++) {
+		const struct unit *u = &m->unit[core][FLM_UNIT_SYS];
+
+		m->fault->core = core;
+		m->fault->unit = FLM_UNIT_SYS;
+		m->fault->word = u->pc;
+		if (u->state == STATE_ENDED)
+			return FLM_FAULT_EXCHANGE;
+		if (u->state == STATE_MEETING && !is_same_place(first, u))
+			return FLM_FAULT_EXCHANGE;
+	}
+	if (waiting < m->isa->cores)
+		return FLM_FAULT_NONE;
+	*did = true;
+	m->fault->core = 0;
+	ret = ref_ops_exchange(in, m->isa->cores);
+	if (ret)
+		return ret;
+	for (core = 0; core < m->isa->cores; core++)
+		m->unit[core][FLM_UNIT_SYS].state = STATE_RELEASING;
+	return FLM_FAULT_NONE;
+}
+
+/* Everything to its end, or to where nothing moves. */
+static int run_units(struct machine *m)
+{
+	bool did, moved;
+	int core, unit, ret;
+
+	do {
+		moved = false;
+		for (core = 0; core < m->isa->cores; core++) {
+			for (unit = 0; unit < FLM_UNITS; unit++) {
+				do {
+					m->fault->core = core;
+					m->fault->unit = unit;
+					m->fault->word = m->unit[core][unit].pc;
+					ret = step(m, core, unit, &did);
+					if (ret)
+						return ret;
+					moved |= did;
+				} while (did);
+			}
+		}
+		ret = meet(m, &did);
+		if (ret)
+			return ret;
+		moved |= did;
+	} while (moved);
+	return FLM_FAULT_NONE;
+}
+
+/* What must hold when nothing moves any more. */
+static int check_end(struct machine *m)
+{
+	int core, unit, to;
+
+	for (core = 0; core < m->isa->cores; core++) {
+		for (unit = 0; unit < FLM_UNITS; unit++) {
+			m->fault->core = core;
+			m->fault->unit = unit;
+			m->fault->word = m->unit[core][unit].pc;
+			if (m->unit[core][unit].state != STATE_ENDED)
+				return FLM_FAULT_DEADLOCK;
+		}
+	}
+	for (core = 0; core < m->isa->cores; core++) {
+		for (unit = 0; unit < FLM_UNITS; unit++) {
+			for (to = 0; to < FLM_UNITS; to++) {
+				m->fault->core = core;
+				m->fault->unit = unit;
+				m->fault->word = m->unit[core][unit].pc;
+				if (m->tokens[core][unit][to])
+					return FLM_FAULT_TOKEN;
+			}
+		}
+	}
+	for (core = 0; core < m->isa->cores; core++) {
+		m->fault->core = core;
+		m->fault->unit = FLM_UNIT_MISC;
+		m->fault->word = m->unit[core][FLM_UNIT_MISC].pc;
+		if (m->isa->length[FLM_LENGTH_SAMPLE] && !m->isa->core[core].has_sampled)
+			return FLM_FAULT_SAMPLE;
+	}
+	return FLM_FAULT_NONE;
+}
+
+int ref_isa_run(struct ref_isa *isa, struct ref_fault *fault)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int core, unit, ret;
+	uint32_t t;
+
+	if (!m)
+		abort();
+	rows_init();
+	memset(fault, 0, sizeof(*fault));
+	m->isa = isa;
+	m->fault = fault;
+	isa->token = 0;
+	isa->chosen_from_count = 0;
+	for (core = 0; core < isa->cores; core++) {
+		isa->core[core].has_sampled = false;
+		for (t = 0; isa->tokens && t < isa->length[FLM_LENGTH_TOKENS]; t++) {
+			uint8_t *at = isa->core[core].buffer[FLM_BUFFER_IDX] + 4 * t;
+
+			at[0] = isa->tokens[t];
+			at[1] = isa->tokens[t] >> 8;
+			at[2] = isa->tokens[t] >> 16;
+			at[3] = isa->tokens[t] >> 24;
+		}
+		for (unit = 0; unit < FLM_UNITS; unit++) {
+			if (!isa->words[unit])
+				m->unit[core][unit].state = STATE_ENDED;
+		}
+	}
+	ret = run_units(m);
+	if (!ret)
+		ret = check_end(m);
+	if (!ret)
+		memset(fault, 0, sizeof(*fault));
+	fault->kind = ret;
+	free(m);
+	return ret;
+}
+
+int ref_isa_init(struct ref_isa *isa)
+{
+	int core, b;
+
+	for (core = 0; core < isa->cores; core++) {
+		for (b = 0; b < FLM_BUFFERS; b++) {
+			isa->core[core].buffer[b] = calloc(1, isa->buffer_bytes[b] + 1);
+			if (!isa->core[core].buffer[b]) {
+				ref_isa_fini(isa);
+				return -1;
+			}
+		}
+	}
+	return 0;
+}
+
+void ref_isa_fini(struct ref_isa *isa)
+{
+	int core, b;
+
+	for (core = 0; core < isa->cores; core++) {
+		for (b = 0; b < FLM_BUFFERS; b++) {
+			free(isa->core[core].buffer[b]);
+			isa->core[core].buffer[b] = NULL;
+		}
+	}
+}

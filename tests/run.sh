@@ -1,0 +1,115 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs the tests: tests/run.sh PART... Every program speaks TAP; perl's TAP::Harness reads it. Each
+# part prints its minutes, and the last line is 'N passed, N failed, N skipped'.
+#
+#   all   everything      fast  no root, no VM      or any of the parts below by name
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export B=${B:-build} TOP=$PWD
+jobs=$(nproc)
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0 skipped=0
+
+# harness SECONDS PROGRAM...: runs each program with its own time limit and adds up its claims.
+harness() {
+	local limit=$1 counts
+	shift
+	perl -MTAP::Harness -e '
+		my ($limit, $out, @tests) = @ARGV;
+		my $h = TAP::Harness->new({ verbosity => $ENV{VERBOSE} // 0, failures => 1, comments => 0,
+			color => 0, exec => ["timeout", "-k", "10", $limit] });
+		my $a = $h->runtests(map { [$_, $_] } @tests);
+		# A program that died, or ended with an error and no failed claim, is one failure.
+		my $died = grep { my ($p) = $a->parsers($_); !$p->failed && $p->has_problems } $a->descriptions;
+		open my $f, ">", $out or die;
+		printf $f "%d %d %d\n", scalar($a->passed) - scalar($a->skipped),
+			scalar($a->failed) + $died, scalar($a->skipped);
+	' "$limit" "$work/counts" "$@"
+	if read -r -a counts <"$work/counts"; then
+		passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
+	else
+		failed=$((failed + 1))
+	fi
+	rm -f "$work/counts"
+}
+
+# claim TEXT COMMAND...: one claim that is not a TAP program.
+claim() {
+	local text=$1
+	shift
+	if "$@" >"$work/log" 2>&1; then
+		passed=$((passed + 1)); echo "ok - $text"
+	else
+		failed=$((failed + 1)); echo "not ok - $text"; tail -n 30 "$work/log" | sed 's/^/# /'
+	fi
+}
+
+part_build() {
+	claim "gcc builds everything" make -s -j"$jobs" user tests CC=gcc
+}
+
+part_lint() {
+	claim "clang builds everything" make -s -j"$jobs" user tests B=build/clang CC=clang
+	harness 60 tests/arrows.sh
+	[ ! -x tests/lint.sh ] || harness 600 tests/lint.sh
+}
+
+# Unit tests run with address and undefined-behaviour sanitizers.
+part_unit() {
+	claim "the sanitizer build builds" make -s -j"$jobs" user tests SAN=1
+	local list=()
+	for t in build/san/tests/{abi,lib,emulator,compiler,tools}/*; do [ -x "$t" ] && list+=("$t"); done
+	for t in build/san/tests/ref/selftest*; do [ -x "$t" ] && list+=("$t"); done
+	for t in tests/lib/*.sh tests/compiler/*.sh tests/tools/*.sh; do [ -x "$t" ] && list+=("$t"); done
+	harness 900 "${list[@]}"
+}
+
+part_e2e() {
+	local list=()
+	for t in tests/e2e/*.sh; do [ -x "$t" ] && list+=("$t"); done
+	[ ${#list[@]} -eq 0 ] || harness 900 "${list[@]}"
+}
+
+part_vm() {
+	local list=()
+	for t in tests/vm/*.sh; do [ -x "$t" ] && list+=("$t"); done
+	[ ${#list[@]} -eq 0 ] || harness 900 "${list[@]}"
+}
+
+part_fuzz() {
+	local f name seconds=${FUZZ_SECONDS:-5}
+	claim "the fuzzers build" make -s -j"$jobs" fuzzers B=build/fuzz CC=clang OPT="-O1 -g" \
+		CFLAGS=-fsanitize=fuzzer-no-link,address,undefined\ -fno-sanitize-recover=all \
+		LDFLAGS=-fsanitize=address,undefined
+	for f in build/fuzz/fuzz/*; do
+		[ -x "$f" ] || continue
+		name=${f##*/}
+		mkdir -p "$work/$name"
+		claim "$name finds nothing in $seconds s" "$f" -max_total_time="$seconds" -rss_limit_mb=4096 \
+			-timeout=20 -artifact_prefix="$work/" "$work/$name" \
+			$(for d in "tests/fuzz/corpus/$name"; do [ -d "$d" ] && echo "$d"; done)
+	done
+}
+
+part_readme() {
+	[ ! -x tests/readme.sh ] || harness 900 tests/readme.sh
+}
+
+for p in "${@:-all}"; do
+	case $p in
+	all) set -- build lint unit e2e vm fuzz readme ;;
+	fast) set -- build unit e2e ;;
+	*) set -- "$p" ;;
+	esac
+	for part; do
+		declare -F "part_$part" >/dev/null || { echo "tests/run.sh: no part '$part'" >&2; exit 2; }
+		start=$SECONDS
+		echo "== $part"
+		"part_$part"
+		awk -v s=$((SECONDS - start)) -v p="$part" 'BEGIN { printf "== %s took %.1f minutes\n", p, s / 60 }'
+	done
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

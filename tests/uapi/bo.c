@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+/* Buffers: made in each place, zero, mapped, refused with the errno of the header. */
+#include "kselftest_harness.h"
+
+#include "tests/uapi/uapi.h"
+
+#define MIB (1ull << 20)
+
+FIXTURE(bo) {
+	struct seam dev;
+};
+
+FIXTURE_SETUP(bo)
+{
+	device_open(&self->dev);
+}
+
+FIXTURE_TEARDOWN(bo)
+{
+	device_close(&self->dev);
+}
+
+static int bo_create_err(struct seam *dev, struct drm_flightllm_bo_create args)
+{
+	return CALL(dev, BO_CREATE, &args);
+}
+
+TEST_F(bo, size_is_rounded_up_to_the_block_of_the_region)
+{
+	struct drm_flightllm_bo_create args = { .size = 1, .placement = DRM_FLIGHTLLM_BO_HBM };
+
+	ASSERT_EQ(0, CALL(&self->dev, BO_CREATE, &args));
+	EXPECT_EQ(2 * MIB, args.size);
+	EXPECT_NE(0, args.handle);
+	args = (struct drm_flightllm_bo_create){ .size = 1, .placement = DRM_FLIGHTLLM_BO_DDR };
+	ASSERT_EQ(0, CALL(&self->dev, BO_CREATE, &args));
+	EXPECT_EQ(2 * MIB, args.size);
+	args = (struct drm_flightllm_bo_create){ .size = 1, .placement = DRM_FLIGHTLLM_BO_HOST };
+	ASSERT_EQ(0, CALL(&self->dev, BO_CREATE, &args));
+	EXPECT_EQ(4096, args.size);
+}
+
+TEST_F(bo, create_refuses_what_it_does_not_know)
+{
+	const struct drm_flightllm_bo_create good = {
+		.size = 4096, .placement = DRM_FLIGHTLLM_BO_HOST,
+	};
+	struct drm_flightllm_bo_create bad;
+
+	ASSERT_EQ(0, bo_create_err(&self->dev, good));
+	bad = good, bad.size = 0;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.placement = 0;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.placement = 4;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.core = 1;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.placement = DRM_FLIGHTLLM_BO_HBM, bad.core = 8;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.flags = 4;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.flags = DRM_FLIGHTLLM_BO_USERPTR;
+	EXPECT_EQ(-EOPNOTSUPP, bo_create_err(&self->dev, bad));
+	bad = good, bad.user_address = 4096;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.reserved[0] = 1;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.reserved[1] = 1;
+	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
+	bad = good, bad.size = ~0ull;
+	EXPECT_EQ(-E2BIG, bo_create_err(&self->dev, bad));
+	bad = good, bad.placement = DRM_FLIGHTLLM_BO_HBM, bad.size = ~0ull;
+	EXPECT_EQ(-E2BIG, bo_create_err(&self->dev, bad));
+}
+
+TEST_F(bo, a_full_region_says_how_much_is_left)
+{
+	struct drm_flightllm_region hbm = region_of(&self->dev, 0);
+	struct drm_flightllm_bo_create args = {
+		.size = hbm.free - 4 * MIB, .placement = DRM_FLIGHTLLM_BO_HBM,
+	};
+
+	if (hbm.size > 1024 * MIB)
+		SKIP(return, "clearing that much takes too long; run it on the card tiny");
+	ASSERT_EQ(0, CALL(&self->dev, BO_CREATE, &args));
+	args = (struct drm_flightllm_bo_create){
+		.size = 6 * MIB, .placement = DRM_FLIGHTLLM_BO_HBM,
+	};
+	EXPECT_EQ(-ENOSPC, CALL(&self->dev, BO_CREATE, &args));
+	EXPECT_EQ(0, args.handle);
+	EXPECT_EQ(6 * MIB, args.size);
+	EXPECT_EQ(hbm.size, args.total);
+	EXPECT_EQ(4 * MIB, args.free);
+	EXPECT_EQ(4 * MIB, args.largest);
+	args = (struct drm_flightllm_bo_create){
+		.size = 4 * MIB, .placement = DRM_FLIGHTLLM_BO_HBM,
+	};
+	EXPECT_EQ(0, CALL(&self->dev, BO_CREATE, &args));
+}
+
+TEST_F(bo, memory_comes_back_when_a_buffer_is_closed)
+{
+	uint64_t before = region_of(&self->dev, FLM_REGION_DDR).free;
+	uint32_t handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_DDR, 0, 8 * MIB, 0);
+
+	EXPECT_EQ(before - 8 * MIB, region_of(&self->dev, FLM_REGION_DDR).free);
+	ASSERT_EQ(0, _bo_close(&self->dev, handle));
+	EXPECT_EQ(before, region_of(&self->dev, FLM_REGION_DDR).free);
+}
+
+TEST_F(bo, host_memory_maps_and_keeps_what_is_written)
+{
+	uint32_t handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HOST, 0, 1 * MIB, 0);
+	uint8_t *memory = bo_map(&self->dev, handle, 1 * MIB);
+	uint8_t *again = bo_map(&self->dev, handle, 1 * MIB);
+
+	for (unsigned int i = 0; i < 1 * MIB; i += 4096)
+		EXPECT_EQ(0, memory[i]);
+	memset(memory, 0x5a, 1 * MIB);
+	EXPECT_EQ(0x5a, again[0]);
+	EXPECT_EQ(0x5a, again[1 * MIB - 1]);
+	munmap(memory, 1 * MIB);
+	munmap(again, 1 * MIB);
+}
+
+TEST_F(bo, a_buffer_never_shows_what_was_there_before)
+{
+	for (int round = 0; round < 3; round++) {
+		uint32_t handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HBM, 0, 2 * MIB,
+					    DRM_FLIGHTLLM_BO_VISIBLE);
+		uint32_t *memory = bo_map(&self->dev, handle, 2 * MIB);
+		uint32_t seen = 0;
+
+		for (unsigned int i = 0; i < 2 * MIB / 4; i++)
+			seen |= memory[i];
+		EXPECT_EQ(0, seen);
+		memset(memory, 0xc3, 2 * MIB);
+		munmap(memory, 2 * MIB);
+		ASSERT_EQ(0, _bo_close(&self->dev, handle));
+	}
+}
+
+TEST_F(bo, what_the_cpu_cannot_see_is_not_mapped)
+{
+	struct drm_flightllm_region hbm = region_of(&self->dev, 0);
+	struct drm_flightllm_bo_mmap_offset args = { 0 };
+	struct drm_flightllm_bo_info info = { 0 };
+
+	if (hbm.visible == hbm.size)
+		SKIP(return, "the window shows all of this card's memory");
+	args.handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HBM, 0, 2 * MIB, 0);
+	EXPECT_EQ(-ENXIO, CALL(&self->dev, BO_MMAP_OFFSET, &args));
+	info.handle = args.handle;
+	ASSERT_EQ(0, CALL(&self->dev, BO_INFO, &info));
+	EXPECT_EQ(0, info.visible);
+}
+
+TEST_F(bo, mmap_offset_refuses_flags_and_unknown_handles)
+{
+	struct drm_flightllm_bo_mmap_offset args = { .handle = 0x7777 };
+
+	EXPECT_EQ(-ENOENT, CALL(&self->dev, BO_MMAP_OFFSET, &args));
+	args.handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HOST, 0, 4096, 0);
+	args.flags = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, BO_MMAP_OFFSET, &args));
+}
+
+TEST_F(bo, info_says_what_was_made)
+{
+	struct drm_flightllm_bo_info info = {
+		.handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HBM, 0, 3 * MIB,
+				    DRM_FLIGHTLLM_BO_VISIBLE),
+	};
+
+	ASSERT_EQ(0, CALL(&self->dev, BO_INFO, &info));
+	EXPECT_EQ(4 * MIB, info.size);
+	EXPECT_EQ(DRM_FLIGHTLLM_BO_HBM, info.placement);
+	EXPECT_EQ(0, info.core);
+	EXPECT_EQ(DRM_FLIGHTLLM_BO_VISIBLE, info.flags);
+	EXPECT_EQ(1, info.resident);
+	EXPECT_EQ(1, info.visible);
+	info.pad = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, BO_INFO, &info));
+	info.pad = 0;
+	info.handle = 0x7777;
+	EXPECT_EQ(-ENOENT, CALL(&self->dev, BO_INFO, &info));
+}
+
+TEST_F(bo, handles_belong_to_their_file)
+{
+	struct drm_flightllm_bo_info info = { 0 };
+	struct seam other;
+
+	device_open(&other);
+	info.handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HOST, 0, 4096, 0);
+	EXPECT_EQ(-ENOENT, CALL(&other, BO_INFO, &info));
+	device_close(&other);
+}
+
+TEST_F(bo, prime_is_refused_until_it_exists)
+{
+	struct drm_prime_handle args = { 0 };
+
+	if (is_emulated())
+		SKIP(return, "PRIME is the kernel's");
+	args.handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HOST, 0, 4096, 0);
+	EXPECT_EQ(-EOPNOTSUPP, DRM(&self->dev, PRIME_HANDLE_TO_FD, &args));
+	EXPECT_EQ(-EOPNOTSUPP, DRM(&self->dev, PRIME_FD_TO_HANDLE, &args));
+}
+
+TEST_HARNESS_MAIN

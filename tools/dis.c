@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+/* flightllm dis: a model's program as text, the model's names beside it; or any stream of words. */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <flightllm/file.h>
+#include <flightllm/queue.h>
+
+#include "lib/flightllm_isa.h"
+#include "tools/tool.h"
+
+static const char help[] =
+	"Usage: flightllm dis MODEL.flm [--entry N] [--unit NAME] [--json]\n"
+	"Prints the instructions of a model's program, with the names of its parts.\n\n"
+	"      --entry N        only entry N (0: a chunk of the prompt, 1: a token)\n"
+	"      --unit NAME      only the stream of ld, st, mm, mv, misc or sys\n"
+	"  -h, --help\n";
+
+enum { OPT_ENTRY = OPT_OWN, OPT_UNIT };
+
+static const struct option options[] = {
+	COMMON_OPTIONS,
+	{ "entry", required_argument, NULL, OPT_ENTRY },
+	{ "unit", required_argument, NULL, OPT_UNIT },
+	{ 0 }
+};
+
+static const char *const units[FLM_UNITS] = { "ld", "st", "mm", "mv", "misc", "sys" };
+
+struct dis {
+	struct common common;
+	const char *path;
+	const uint8_t *data;		/* the file */
+	size_t bytes;
+	const struct flm_section *program, *map;
+	int entry, unit;		/* -1: all */
+	json_t *json;			/* array of instructions, or NULL */
+};
+
+/* A part of the file that must lie inside it. */
+static const void *inside(const struct dis *dis, uint64_t offset, uint64_t bytes)
+{
+	if (offset > dis->bytes || bytes > dis->bytes - offset)
+		fail(&dis->common, EXIT_FAILED, "%s is cut off or damaged", dis->path);
+	return dis->data + offset;
+}
+
+static void print_names(const struct dis *dis, int entry, int unit, uint32_t word)
+{
+	const struct flm_map *map;
+	uint64_t rows;
+
+	if (!dis->map || dis->json)
+		return;
+	rows = le64toh(dis->map->bytes) / sizeof(*map);
+	map = inside(dis, le64toh(dis->map->offset), rows * sizeof(*map));
+	for (uint64_t i = 0; i < rows; i++)
+		if ((int)le32toh(map[i].entry) == entry && (int)le32toh(map[i].unit) == unit &&
+		    le32toh(map[i].first) == word)
+			printf("# %.48s\n", (const char *)map[i].name);
+}
+
+static void print_stream(const struct dis *dis, const uint32_t *words, uint32_t count, int entry,
+			 int unit)
+{
+	char text[FLM_TEXT_BYTES];
+	int depth = 0;
+
+	if (!dis->json)
+		printf("\n== entry %d, %s: %u words\n", entry, units[unit], count);
+	for (uint32_t at = 0; at < count; ) {
+		int n = flm_isa_print(words + at, count - at, text);
+
+		if (n < 0)
+			fail(&dis->common, EXIT_UNVERIFIED, "entry %d, %s, word %u: %s", entry,
+			     units[unit], at, text);
+		print_names(dis, entry, unit, at);
+		if (!strcmp(text, "end"))
+			depth -= depth > 0;
+		if (dis->json)
+			json_array_append_new(dis->json, json_pack("{s:i, s:s, s:I, s:s}", "entry",
+				entry, "unit", units[unit], "word", (json_int_t)at, "text", text));
+		else
+			printf("%6u  %*s%s\n", at, 2 * depth, "", text);
+		if (!strncmp(text, "loop ", 5))
+			depth++;
+		at += n;
+	}
+}
+
+static void print_program(const struct dis *dis)
+{
+	uint64_t offset = le64toh(dis->program->offset), bytes = le64toh(dis->program->bytes);
+	const struct flm_program *program = inside(dis, offset, bytes);
+	uint32_t entries;
+
+	if (bytes < sizeof(*program) || le32toh(program->magic) != FLM_PROGRAM_MAGIC)
+		fail(&dis->common, EXIT_FAILED, "%s holds no program", dis->path);
+	entries = le32toh(program->entries);
+	if (entries > FLM_ENTRIES_MAX || sizeof(*program) + entries * sizeof(program->entry[0]) > bytes)
+		fail(&dis->common, EXIT_FAILED, "%s: the program header is damaged", dis->path);
+	for (uint32_t e = 0; e < entries; e++) {
+		for (int u = 0; u < FLM_UNITS; u++) {
+			uint32_t at = le32toh(program->entry[e].stream[u].offset);
+			uint32_t count = le32toh(program->entry[e].stream[u].words);
+			uint32_t *words;
+
+			if ((dis->entry >= 0 && dis->entry != (int)e) ||
+			    (dis->unit >= 0 && dis->unit != u))
+				continue;
+			if (at > bytes || count > (bytes - at) / 4)
+				fail(&dis->common, EXIT_FAILED, "%s: a stream lies outside the program",
+				     dis->path);
+			words = malloc(4ull * count + 4);
+			if (!words)
+				fail(&dis->common, EXIT_FAILED, "no memory for %u words", count);
+			memcpy(words, (const uint8_t *)program + at, 4ull * count);
+			for (uint32_t i = 0; i < count; i++)
+				words[i] = le32toh(words[i]);
+			print_stream(dis, words, count, e, u);
+			free(words);
+		}
+	}
+}
+
+static void map_file(struct dis *dis)
+{
+	int fd = open(dis->path, O_RDONLY | O_CLOEXEC);
+	struct stat info;
+	void *data;
+
+	if (fd < 0 || fstat(fd, &info))
+		fail(&dis->common, EXIT_FAILED, "%s: %s", dis->path, strerror(errno));
+	data = mmap(NULL, info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (data == MAP_FAILED)
+		fail(&dis->common, EXIT_FAILED, "%s: %s", dis->path, strerror(errno));
+	close(fd);
+	dis->data = data;
+	dis->bytes = info.st_size;
+}
+
+static void find_sections(struct dis *dis)
+{
+	const struct flm_file *file = inside(dis, 0, sizeof(*file));
+	const struct flm_section *sections;
+	uint32_t count = le32toh(file->sections);
+
+	sections = inside(dis, sizeof(*file), (uint64_t)count * sizeof(*sections));
+	for (uint32_t i = 0; i < count; i++) {
+		if (le32toh(sections[i].kind) == FLM_SECTION_PROGRAM)
+			dis->program = &sections[i];
+		else if (le32toh(sections[i].kind) == FLM_SECTION_MAP)
+			dis->map = &sections[i];
+	}
+	if (!dis->program)
+		fail(&dis->common, EXIT_FAILED, "%s holds no program", dis->path);
+}
+
+static int dis_main(int argc, char **argv)
+{
+	struct dis dis = { .common.command = &dis_command, .entry = -1, .unit = -1 };
+	struct flm_model_info info;
+	int option, ret;
+
+	while ((option = getopt_long(argc, argv, "hd:", options, NULL)) != -1) {
+		switch (option) {
+		case OPT_ENTRY:
+			dis.entry = parse_count(&dis.common, "--entry", optarg, 0, 7);
+			break;
+		case OPT_UNIT:
+			for (int u = 0; u < FLM_UNITS; u++)
+				if (!strcmp(optarg, units[u]))
+					dis.unit = u;
+			if (dis.unit < 0)
+				fail(&dis.common, EXIT_USAGE, "--unit takes ld, st, mm, mv, misc or sys, "
+				     "not '%s'", optarg);
+			break;
+		default: common_option(&dis.common, option);
+		}
+	}
+	if (argc - optind != 1)
+		fail(&dis.common, EXIT_USAGE, "takes one model file");
+	dis.path = argv[optind];
+	ret = flm_model_probe(dis.path, &info, NULL);
+	if (ret)
+		fail(&dis.common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s", flm_error());
+	map_file(&dis);
+	dis.json = dis.common.json ? json_array() : NULL;
+	find_sections(&dis);
+	print_program(&dis);
+	if (dis.json)
+		print_json(json_pack("{s:o}", "instructions", dis.json));
+	munmap((void *)dis.data, dis.bytes);
+	return EXIT_DONE;
+}
+
+const struct command dis_command = {
+	"dis", "a model's program as text", help, dis_main,
+};

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+/*
+ * flightllm perplexity: how well a compiled model predicts a text, and with --reference how far its
+ * logits are from a float32 forward pass of the original weights. Windows as long as the model's context;
+ * every position of a window but the first is scored.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/checkpoint.h"
+#include "tools/float.h"
+#include "tools/ppl.h"
+#include "tools/tool.h"
+
+static const char help[] =
+	"Usage: flightllm perplexity MODEL.flm --file TEXT [OPTION]...\n"
+	"Perplexity of a text. Documents are separated by blank lines; each is bos and its tokens; all\n"
+	"together are cut into windows of the model's context.\n\n"
+	"      --file TEXT      the text ('-': stdin)\n"
+	"      --reference DIR  compare with a float32 pass of the model in DIR: ratio of perplexities,\n"
+	"                       KL divergence, share of the same first choice\n"
+	"      --windows N      at most N windows\n"
+	"  -d, --device CARD    number, node or PCI address (default: $FLIGHTLLM_DEVICE, or the first)\n"
+	"      --emulate[=CARD] a card inside this process instead\n"
+	"      --json           ppl, ppl_error, ppl_reference, ppl_ratio, kld_mean, top1_same\n"
+	"  -h, --help\n";
+
+enum { OPT_FILE = OPT_OWN, OPT_REFERENCE, OPT_WINDOWS };
+
+static const struct option options[] = {
+	COMMON_OPTIONS,
+	{ "file", required_argument, NULL, OPT_FILE },
+	{ "reference", required_argument, NULL, OPT_REFERENCE },
+	{ "windows", required_argument, NULL, OPT_WINDOWS },
+	{ 0 }
+};
+
+/* The text as token ids; count through *count. */
+static uint32_t *tokenize(const struct common *common, struct flm_model *model, char *text,
+			  size_t bytes, size_t *count)
+{
+	struct flm_tokenizer *tokenizer = flm_model_tokenizer(model);
+	struct flm_model_info info;
+	uint32_t *ids = malloc((2 * bytes + 16) * sizeof(*ids));
+	size_t used = 0, n, document_bytes;
+	char *document;
+
+	flm_model_info(model, &info);
+	if (!tokenizer)
+		fail(common, EXIT_FAILED, "the model has no tokenizer; compile it from a directory "
+		     "with tokenizer.model");
+	if (!ids)
+		fail(common, EXIT_FAILED, "no memory for a text of %zu bytes", bytes);
+	while (ppl_document(&text, &bytes, &document, &document_bytes)) {
+		int ret;
+
+		ids[used++] = info.bos;
+		ret = flm_tokenizer_encode(tokenizer, document, document_bytes, ids + used,
+					   2 * document_bytes + 8, &n);
+		if (ret)
+			fail_flm(common, ret);
+		used += n;
+	}
+	*count = used;
+	return ids;
+}
+
+struct reference {
+	struct checkpoint *cp;
+	struct float_model *model;
+	float *logits;
+};
+
+static void open_reference(const struct common *common, const char *dir, uint32_t vocab,
+			   uint32_t window, struct reference *reference)
+{
+	char error[CHECKPOINT_ERROR_BYTES];
+
+	if (checkpoint_open(dir, error, sizeof(error), &reference->cp) ||
+	    float_open(reference->cp, 0, error, sizeof(error), &reference->model))
+		fail(common, EXIT_FAILED, "%s", error);
+	if (checkpoint_config(reference->cp)->vocab != vocab)
+		fail(common, EXIT_FAILED, "%s has a vocabulary of %u, the compiled model one of %u: they "
+		     "are not the same model", dir, checkpoint_config(reference->cp)->vocab, vocab);
+	reference->logits = malloc(4ull * vocab * window);
+	if (!reference->logits)
+		fail(common, EXIT_FAILED, "no memory for the reference's logits");
+}
+
+static void print(const struct common *common, const struct ppl *ppl, size_t windows)
+{
+	bool has_reference = ppl->nll_reference.count;
+
+	if (common->json) {
+		json_t *all = json_pack("{s:I, s:I, s:f, s:f}", "windows", (json_int_t)windows,
+					"tokens", (json_int_t)ppl->nll.count,
+					"ppl", ppl_value(&ppl->nll), "ppl_error", ppl_error(&ppl->nll));
+
+		if (has_reference)
+			json_object_update_new(all, json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}",
+				"ppl_reference", ppl_value(&ppl->nll_reference),
+				"ppl_ratio", ppl_value(&ppl->difference),
+				"ppl_ratio_error", ppl_error(&ppl->difference),
+				"kld_mean", ppl->kld.mean, "kld_error", ppl_mean_error(&ppl->kld),
+				"top1_same", ppl->top1_same.mean));
+		print_json(all);
+		return;
+	}
+	printf("perplexity %.4f +- %.4f over %llu tokens in %zu windows\n", ppl_value(&ppl->nll),
+	       ppl_error(&ppl->nll), (unsigned long long)ppl->nll.count, windows);
+	if (has_reference)
+		printf("float32 reference %.4f, ratio %.5f +- %.5f\n"
+		       "mean KL divergence %.6f +- %.6f, same first choice %.2f %%\n",
+		       ppl_value(&ppl->nll_reference), ppl_value(&ppl->difference),
+		       ppl_error(&ppl->difference), ppl->kld.mean, ppl_mean_error(&ppl->kld),
+		       100 * ppl->top1_same.mean);
+}
+
+static int perplexity_main(int argc, char **argv)
+{
+	struct common common = { .command = &perplexity_command };
+	const char *file = NULL, *dir = NULL;
+	struct progress progress = { .what = "scoring", .unit = "tokens", .last = -1 };
+	struct reference reference = { 0 };
+	struct flm_model_info info;
+	struct flm_session *session;
+	struct flm_device *device;
+	struct flm_model *model;
+	struct ppl ppl = { 0 };
+	size_t bytes, count, windows = SIZE_MAX, done = 0;
+	uint32_t *ids;
+	float *logits;
+	char *text;
+	int option, ret;
+
+	while ((option = getopt_long(argc, argv, "hd:", options, NULL)) != -1) {
+		switch (option) {
+		case OPT_FILE: file = optarg; break;
+		case OPT_REFERENCE: dir = optarg; break;
+		case OPT_WINDOWS:
+			windows = parse_count(&common, "--windows", optarg, 1, 1 << 30);
+			break;
+		default: common_option(&common, option);
+		}
+	}
+	if (argc - optind != 1 || !file)
+		fail(&common, EXIT_USAGE, "takes one model file and --file TEXT");
+	device = open_device(&common, argv[optind]);
+	model = load_model(&common, device, argv[optind]);
+	flm_model_info(model, &info);
+	text = read_text(&common, file, &bytes);
+	ids = tokenize(&common, model, text, bytes, &count);
+	if (count < 2)
+		fail(&common, EXIT_FAILED, "%s has too little text to score", file);
+	if (dir)
+		open_reference(&common, dir, info.vocab, info.context, &reference);
+	logits = malloc(4ull * info.vocab * info.context);
+	if (!logits)
+		fail(&common, EXIT_FAILED, "no memory for the logits of %u positions", info.context);
+	ret = flm_session_new(model, NULL, &session);
+	if (ret)
+		fail_flm(&common, ret);
+
+	for (size_t at = 0; at + 1 < count && done < windows; at += info.context, done++) {
+		unsigned int n = count - at < info.context ? count - at : info.context;
+		struct flm_request request = {
+			.tokens = ids + at, .count = n, .logits = logits, .logit_count = n,
+		};
+		struct flm_result result;
+		char error[CHECKPOINT_ERROR_BYTES];
+
+		ret = flm_session_truncate(session, 0);
+		if (!ret)
+			ret = flm_session_generate(session, &request, &result);
+		if (ret)
+			fail_flm(&common, ret);
+		if (dir && float_logits(reference.model, ids + at, n, reference.logits, error,
+					sizeof(error)))
+			fail(&common, EXIT_FAILED, "%s", error);
+		for (unsigned int p = 1; p < n; p++)
+			if (ppl_add(&ppl, logits + (size_t)(p - 1) * info.vocab,
+				    dir ? reference.logits + (size_t)(p - 1) * info.vocab : NULL,
+				    info.vocab, ids[at + p]))
+				fail(&common, EXIT_UNVERIFIED, "logits of position %u in window %zu are "
+				     "not finite", p - 1, done);
+		progress_draw(&progress, at + n, count);
+	}
+	progress_end(&progress);
+	print(&common, &ppl, done);
+	if (dir) {
+		free(reference.logits);
+		float_close(reference.model);
+		checkpoint_close(reference.cp);
+	}
+	free(logits);
+	free(ids);
+	free(text);
+	flm_session_free(session);
+	flm_model_free(model);
+	flm_device_close(device);
+	return EXIT_DONE;
+}
+
+const struct command perplexity_command = {
+	"perplexity", "how well a model predicts a text, against float32", help, perplexity_main,
+};

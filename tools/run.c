@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MIT
+/*
+ * flightllm run: a prompt goes in, text comes out as the card makes it. Text is stdout, and all else
+ * (bar, speed) stderr, so that the output can be piped.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/tool.h"
+
+static const char help[] =
+	"Usage: flightllm run MODEL.flm [OPTION]...\n"
+	"Continues a text, streaming the words as the card makes them.\n\n"
+	"  -p, --prompt TEXT    the text to continue (default: empty)\n"
+	"  -f, --file FILE      the text is in FILE; '-' is stdin\n"
+	"  -n, --tokens N       tokens to generate (default 200)\n"
+	"      --temp T         temperature; 0 takes the most likely token (default 0.8)\n"
+	"      --top-k K        only the K most likely (default 40, 0: all)\n"
+	"      --top-p P        only the most likely that make up P (default 0.95, 1: off)\n"
+	"      --min-p P        only those at least P times as likely as the first (default 0.05)\n"
+	"      --seed S         of the random numbers (default: from the clock)\n"
+	"      --stop TEXT      end when the output contains TEXT (may be given more than once)\n"
+	"      --ignore-eos     go on after the model's end-of-text token\n"
+	"      --chat           read lines from the terminal, one turn each\n"
+	"      --stats          say on stderr what it cost on the bus\n"
+	"  -q, --quiet          no bar and no speed on stderr\n"
+	"  -d, --device CARD    number, node or PCI address (default: $FLIGHTLLM_DEVICE, or the first)\n"
+	"      --emulate[=CARD] a card inside this process instead; no driver is needed\n"
+	"      --json           one JSON object at the end instead of streaming\n"
+	"  -h, --help\n";
+
+#define STOPS_MAX 16
+
+struct run {
+	struct common common;
+	struct flm_model *model;
+	struct flm_session *session;
+	struct flm_tokenizer *tokenizer;
+	struct flm_detokenizer *words;
+	struct flm_sampler sampler;
+	unsigned int generate;
+	bool ignore_eos, quiet, stats, is_chat;
+	const char *stop[STOPS_MAX];
+	unsigned int stops;
+	char *text;			/* all of the output so far */
+	size_t used, room, shown;
+	bool is_stopped;		/* by a stop text */
+};
+
+static struct flm_session *running;	/* for the signal handler */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal)
+{
+	(void)signal;
+	if (interrupted)
+		_exit(130);
+	interrupted = 1;
+	if (running)
+		flm_session_stop(running);
+}
+
+static void append(struct run *run, const char *bytes, size_t count)
+{
+	if (run->used + count + 1 > run->room) {
+		run->room = 2 * (run->used + count + 1);
+		run->text = realloc(run->text, run->room);
+		if (!run->text)
+			fail(&run->common, EXIT_FAILED, "no memory for the output");
+	}
+	memcpy(run->text + run->used, bytes, count);
+	run->used += count;
+	run->text[run->used] = 0;
+}
+
+/* Bytes at the end of the output that may be the beginning of a stop text: not shown yet. */
+static size_t held_back(const struct run *run)
+{
+	size_t held = 0;
+
+	for (unsigned int s = 0; s < run->stops; s++) {
+		size_t length = strlen(run->stop[s]);
+
+		for (size_t n = length - 1; n > held; n--)
+			if (n <= run->used - run->shown &&
+			    !memcmp(run->text + run->used - n, run->stop[s], n))
+				held = n;
+	}
+	return held;
+}
+
+static void show(struct run *run, bool all)
+{
+	size_t end = run->used - (all ? 0 : held_back(run));
+
+	if (!run->common.json)
+		fwrite(run->text + run->shown, 1, end - run->shown, stdout);
+	run->shown = end;
+	fflush(stdout);
+}
+
+static bool on_token(void *opaque, uint32_t token)
+{
+	struct run *run = opaque;
+	size_t count, from = run->shown;
+	const char *bytes = flm_detokenizer_push(run->words, token, &count);
+
+	append(run, bytes, count);
+	for (unsigned int s = 0; s < run->stops && count; s++) {
+		char *found = memmem(run->text + from, run->used - from, run->stop[s],
+				     strlen(run->stop[s]));
+
+		if (!found)
+			continue;
+		run->used = found - run->text;
+		run->is_stopped = true;
+	}
+	show(run, run->is_stopped);
+	return run->is_stopped || interrupted;
+}
+
+static void report(const struct run *run, unsigned int prompt, const struct flm_result *result)
+{
+	double prefill = result->prefill_ns * 1e-9, decode = result->decode_ns * 1e-9;
+
+	if (run->quiet || run->common.json)
+		return;
+	fprintf(stderr, "\nprompt %u tokens in %.2f s (%.1f tokens/s), "
+		"generated %u in %.2f s (%.1f tokens/s)\n", prompt, prefill,
+		prefill > 0 ? prompt / prefill : 0, result->tokens, decode,
+		decode > 0 && result->tokens > 1 ? (result->tokens - 1) / decode : 0);
+}
+
+/*
+ * The prompt goes through the detokenizer too, so that what follows is joined to it as the model means
+ * it; it is shown, but in a chat, where who typed it has seen it.
+ */
+static void echo(struct run *run, const uint32_t *ids, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t bytes;
+		const char *text = flm_detokenizer_push(run->words, ids[i], &bytes);
+
+		if (!run->common.json && !run->is_chat)
+			fwrite(text, 1, bytes, stdout);
+	}
+	fflush(stdout);
+}
+
+/* One prompt and its answer. */
+static void turn(struct run *run, const char *text, size_t bytes, bool is_first)
+{
+	struct flm_model_info info;
+	struct flm_result result;
+	struct flm_request request = {
+		.generate = run->generate, .sampler = run->sampler, .on_token = on_token,
+		.opaque = run,
+	};
+	uint32_t *ids;
+	size_t count;
+	int ret;
+
+	flm_model_info(run->model, &info);
+	ids = malloc((bytes + 8) * sizeof(*ids));
+	if (!ids)
+		fail(&run->common, EXIT_FAILED, "no memory for a prompt of %zu bytes", bytes);
+	if (is_first)
+		ids[0] = info.bos;
+	ret = flm_tokenizer_encode(run->tokenizer, text, bytes, ids + is_first, bytes + 7, &count);
+	if (ret)
+		fail_flm(&run->common, ret);
+	request.tokens = ids;
+	request.count = count + is_first;
+	if (!run->ignore_eos) {
+		request.stop = info.eos;
+		request.stop_count = info.eos_count;
+	}
+	run->used = run->shown = 0;
+	run->is_stopped = false;
+	echo(run, ids, request.count);
+	ret = flm_session_generate(run->session, &request, &result);
+	free(ids);
+	if (ret)
+		fail_flm(&run->common, ret);
+	if (!run->is_stopped) {
+		const char *tail = flm_detokenizer_finish(run->words, &count);
+
+		append(run, tail, count);
+	}
+	show(run, true);
+	report(run, request.count, &result);
+	if (result.end == FLM_END_CONTEXT_FULL && !run->quiet)
+		fprintf(stderr, "flightllm run: the context of %u tokens is full; a model compiled "
+			"with a larger --context holds more\n", info.context);
+	if (run->common.json)
+		print_json(json_pack("{s:s%, s:i, s:i, s:f, s:f, s:s}", "text", run->text ?
+				     run->text : "", run->used, "prompt_tokens", (int)request.count,
+				     "tokens", (int)result.tokens, "prefill_s",
+				     result.prefill_ns * 1e-9, "decode_s", result.decode_ns * 1e-9,
+				     "end", run->is_stopped ? "stop_text" :
+				     ((const char *[]) { "count", "stop_token", "stopped",
+							 "context_full" })[result.end]));
+}
+
+static void chat(struct run *run)
+{
+	bool is_first = true;
+	size_t room = 0;
+	char *line = NULL;
+	ssize_t n;
+
+	for (;;) {
+		if (isatty(STDIN_FILENO))
+			fputs("> ", stderr);
+		n = getline(&line, &room, stdin);
+		if (n < 0)
+			break;
+		if (n && line[n - 1] == '\n')
+			n--;
+		interrupted = 0;
+		turn(run, line, n, is_first);
+		is_first = false;
+		putchar('\n');
+		if (flm_session_position(run->session) + 1 >= 1u << 24)
+			break;
+	}
+	free(line);
+}
+
+static void print_costs(struct flm_device *device, const struct flm_counters *before)
+{
+	struct flm_counters after;
+
+	if (flm_device_counters(device, &after))
+		return;
+	fprintf(stderr, "on the bus: %llu doorbells, %llu kicks, %llu register reads, %llu register "
+		"writes, %llu interrupts for %llu tokens\n",
+		(unsigned long long)(after.doorbells - before->doorbells),
+		(unsigned long long)(after.kicks - before->kicks),
+		(unsigned long long)(after.register_reads - before->register_reads),
+		(unsigned long long)(after.register_writes - before->register_writes),
+		(unsigned long long)(after.interrupts - before->interrupts),
+		(unsigned long long)(after.tokens - before->tokens));
+}
+
+enum { OPT_TEMP = OPT_OWN, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_SEED, OPT_STOP, OPT_IGNORE_EOS,
+       OPT_CHAT, OPT_STATS };
+
+static const struct option options[] = {
+	COMMON_OPTIONS,
+	{ "prompt", required_argument, NULL, 'p' },
+	{ "file", required_argument, NULL, 'f' },
+	{ "tokens", required_argument, NULL, 'n' },
+	{ "temp", required_argument, NULL, OPT_TEMP },
+	{ "top-k", required_argument, NULL, OPT_TOP_K },
+	{ "top-p", required_argument, NULL, OPT_TOP_P },
+	{ "min-p", required_argument, NULL, OPT_MIN_P },
+	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "stop", required_argument, NULL, OPT_STOP },
+	{ "ignore-eos", no_argument, NULL, OPT_IGNORE_EOS },
+	{ "chat", no_argument, NULL, OPT_CHAT },
+	{ "stats", no_argument, NULL, OPT_STATS },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ 0 }
+};
+
+static int run_main(int argc, char **argv)
+{
+	struct run run = {
+		.common.command = &run_command,
+		.sampler = { .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f },
+		.generate = 200,
+	};
+	struct common *common = &run.common;
+	const char *prompt = "", *file = NULL;
+	struct flm_counters before;
+	struct flm_device *device;
+	size_t bytes;
+	int option, ret;
+
+	run.sampler.seed = (uint64_t)(now_seconds() * 1e9);
+	while ((option = getopt_long(argc, argv, "hp:f:n:qd:", options, NULL)) != -1) {
+		switch (option) {
+		case 'p': prompt = optarg; break;
+		case 'f': file = optarg; break;
+		case 'n': run.generate = parse_count(common, "-n", optarg, 0, 1 << 20); break;
+		case 'q': run.quiet = true; break;
+		case OPT_TEMP:
+			run.sampler.temperature = parse_real(common, "--temp", optarg, 0, 100);
+			break;
+		case OPT_TOP_K:
+			run.sampler.top_k = parse_count(common, "--top-k", optarg, 0, 1 << 20);
+			break;
+		case OPT_TOP_P:
+			run.sampler.top_p = parse_real(common, "--top-p", optarg, 0, 1);
+			break;
+		case OPT_MIN_P:
+			run.sampler.min_p = parse_real(common, "--min-p", optarg, 0, 1);
+			break;
+		case OPT_SEED:
+			run.sampler.seed = parse_count(common, "--seed", optarg, 0, UINT64_MAX);
+			break;
+		case OPT_STOP:
+			if (run.stops == STOPS_MAX || !*optarg)
+				fail(common, EXIT_USAGE, "--stop takes a text, at most %d times",
+				     STOPS_MAX);
+			run.stop[run.stops++] = optarg;
+			break;
+		case OPT_IGNORE_EOS: run.ignore_eos = true; break;
+		case OPT_CHAT: run.is_chat = true; break;
+		case OPT_STATS: run.stats = true; break;
+		default: common_option(common, option);
+		}
+	}
+	if (optind < argc && argc - optind == 2 && !strcmp(argv[optind + 1], "-"))
+		file = argv[--argc];
+	if (argc - optind != 1)
+		fail(common, EXIT_USAGE, "takes one model file; 'flightllm run --help' says more");
+
+	device = open_device(common, argv[optind]);
+	run.model = load_model(common, device, argv[optind]);
+	run.tokenizer = flm_model_tokenizer(run.model);
+	if (!run.tokenizer)
+		fail(common, EXIT_FAILED, "%s has no tokenizer; compile it from a directory with "
+		     "tokenizer.model", argv[optind]);
+	ret = flm_session_new(run.model, NULL, &run.session);
+	if (!ret)
+		ret = flm_detokenizer_new(run.tokenizer, &run.words);
+	if (ret)
+		fail_flm(common, ret);
+	running = run.session;
+	signal(SIGINT, on_interrupt);
+	if (run.stats && flm_device_counters(device, &before))
+		run.stats = false;
+	if (run.is_chat) {
+		chat(&run);
+	} else if (file) {
+		char *text = read_text(common, file, &bytes);
+
+		turn(&run, text, bytes, true);
+		free(text);
+	} else {
+		turn(&run, prompt, strlen(prompt), true);
+	}
+	if (!common->json && !run.is_chat)
+		putchar('\n');
+	if (run.stats)
+		print_costs(device, &before);
+	running = NULL;
+	flm_detokenizer_free(run.words);
+	flm_session_free(run.session);
+	flm_model_free(run.model);
+	flm_device_close(device);
+	free(run.text);
+	return interrupted ? 130 : EXIT_DONE;
+}
+
+const struct command run_command = {
+	"run", "continue a text, streaming", help, run_main,
+};

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the sub-commands of flightllm share: options, errors and exit status, a progress bar, JSON on
+ * stdout. A sub-command is one file with one function that gets its arguments and returns the status.
+ */
+#ifndef TOOLS_TOOL_H
+#define TOOLS_TOOL_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+#include "lib/flightllm.h"
+
+/* Exit status of every tool. */
+enum {
+	EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DEVICE = 3, EXIT_PERMISSION = 4,
+	EXIT_BUSY = 5, EXIT_TIMEOUT = 6, EXIT_CARD_LOST = 7, EXIT_VERSION = 8, EXIT_UNVERIFIED = 9,
+};
+
+struct command {
+	const char *name;
+	const char *summary;		/* one line for `flightllm --help` */
+	const char *help;		/* all of `flightllm NAME --help` */
+	int (*run)(int argc, char **argv);
+};
+
+extern const struct command bench_command, dis_command, info_command, list_command,
+	perplexity_command, run_command;
+
+/* Options that several commands have; values of long options without a letter start here. */
+enum { OPT_JSON = 256, OPT_EMULATE, OPT_DEVICE, OPT_OWN = 300 };
+
+#define COMMON_OPTIONS \
+	{ "help", no_argument, NULL, 'h' }, \
+	{ "json", no_argument, NULL, OPT_JSON }, \
+	{ "device", required_argument, NULL, 'd' }, \
+	{ "emulate", optional_argument, NULL, OPT_EMULATE }
+
+struct common {
+	const struct command *command;
+	const char *device;		/* as flm_device_open() takes it */
+	bool emulate;
+	bool json;
+};
+
+/* Takes a common option; prints help and exits for -h, exits with EXIT_USAGE for '?'. */
+void common_option(struct common *common, int option);
+
+/* Opens the device chosen, for this model (which names the profile to emulate) if not NULL. */
+struct flm_device *open_device(const struct common *common, const char *model_path);
+
+/* One line "flightllm NAME: ..." on stderr, and exit. */
+__attribute__((noreturn, format(printf, 3, 4)))
+void fail(const struct common *common, int status, const char *format, ...);
+
+/* The same with flm_error() and the status that belongs to -errno. */
+__attribute__((noreturn)) void fail_flm(const struct common *common, int error);
+
+/* Numbers from the command line; anything else is EXIT_USAGE and names the option. */
+uint64_t parse_count(const struct common *common, const char *option, const char *text,
+		     uint64_t least, uint64_t most);
+double parse_real(const struct common *common, const char *option, const char *text, double least,
+		  double most);
+
+/* A bar on stderr when it is a terminal; what: "loading". Called by the library. */
+struct progress {
+	const char *what;
+	const char *unit;		/* of done and all; NULL: bytes, shown as MB */
+	int last;			/* per mille drawn */
+};
+void progress_draw(void *opaque, uint64_t done, uint64_t all);
+void progress_end(struct progress *progress);
+
+double now_seconds(void);
+
+/* Loads a model with its bar; exits on failure. */
+struct flm_model *load_model(const struct common *common, struct flm_device *device,
+			     const char *path);
+
+/* Prints a JSON object with "schema": "flightllm/1" in front, frees it. */
+void print_json(json_t *object);
+
+/* The whole of a file, or of stdin for "-", zero-terminated; exits on failure. */
+char *read_text(const struct common *common, const char *path, size_t *bytes);
+
+#endif
