@@ -6,7 +6,7 @@
  *	fuse_run	operators that need no bytes of their own	fuse.c
  *	tile_run	chunk, tiles, on-chip addresses			tile.c
  *	place_run	segments, strip tables, core registers		place.c
- *	emit_run	six streams for each entry	emit.c, attention.c, stream.c
+ *	emit_run	six streams for each entry	emit.c, linear.c, attention.c, stream.c
  *	verify_run	reads the words again	verify.c, verify_insn.c, walk.c
  *	write_run	quantises straight into the file	write.c, layout.c, quant.c
  *
@@ -321,6 +321,8 @@ __attribute__((format(printf, 2, 3), noreturn)) void die_with(int status, const 
 void die_removes(const char *path);
 void *arena(size_t bytes);		/* zeroed; never NULL */
 __attribute__((format(printf, 1, 2))) char *arena_printf(const char *format, ...);
+/* Text as a JSON string, in quotes. */
+char *json_text(const char *text);
 void *arena_grow(void *old, size_t old_bytes, size_t bytes);
 uint32_t crc32c_of(uint32_t crc, const void *bytes, size_t count);	/* start with 0 */
 /* "1.5 GiB" */

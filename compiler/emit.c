@@ -26,7 +26,7 @@ struct emit_size emit_rows(const struct emitter *e, enum section section)
 	return size;
 }
 
-static struct emit_size core_size(const struct plan *p, enum core_register r, uint32_t each)
+struct emit_size emit_core(const struct plan *p, enum core_register r, uint32_t each)
 {
 	return (struct emit_size) {
 		plus(value(0), FLM_CLASS_CORE, r, each), (uint64_t)p->register_max[r] * each
@@ -40,33 +40,17 @@ static struct emit_size cols_of(const struct plan *p, const struct value *v)
 
 	switch (v->split) {
 	case SPLIT_Q:
-		return core_size(p, CORE_KV_HEADS, p->group * dim);
+		return emit_core(p, CORE_KV_HEADS, p->group * dim);
 	case SPLIT_KV:
-		return core_size(p, CORE_KV_HEADS, dim);
+		return emit_core(p, CORE_KV_HEADS, dim);
 	case SPLIT_HIDDEN:
-		return core_size(p, CORE_HIDDEN_ROWS, 1);
+		return emit_core(p, CORE_HIDDEN_ROWS, 1);
 	case SPLIT_FFN:
-		return core_size(p, CORE_FFN_ROWS, 1);
+		return emit_core(p, CORE_FFN_ROWS, 1);
 	case SPLIT_VOCAB:
-		return core_size(p, CORE_VOCAB_ROWS, 1);
+		return emit_core(p, CORE_VOCAB_ROWS, 1);
 	default:
 		return (struct emit_size) { value(v->cols), v->cols };
-	}
-}
-
-static enum core_register strips_of(enum split split)
-{
-	switch (split) {
-	case SPLIT_Q:
-		return CORE_Q_STRIPS;
-	case SPLIT_KV:
-		return CORE_KV_STRIPS;
-	case SPLIT_HIDDEN:
-		return CORE_HIDDEN_STRIPS;
-	case SPLIT_FFN:
-		return CORE_FFN_STRIPS;
-	default:
-		return CORE_VOCAB_STRIPS;
 	}
 }
 
@@ -186,39 +170,6 @@ static void emit_vectors(struct emitter *e, const struct op *op)
 	emit(e);
 }
 
-/* Bytes from a core's first row of a split vector of float32, by the register that says where. */
-static struct expr first_row(const struct plan *p, struct expr at, enum split split)
-{
-	uint32_t head = 4 * p->config->head_dim;
-
-	switch (split) {
-	case SPLIT_Q:
-		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST, p->group * head);
-	case SPLIT_KV:
-		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST, head);
-	case SPLIT_HIDDEN:
-		return plus(at, FLM_CLASS_CORE, CORE_HIDDEN_FIRST, 4 * FLM_STRIP);
-	default:
-		return plus(at, FLM_CLASS_CORE, CORE_FFN_FIRST, 4 * FLM_STRIP);
-	}
-}
-
-static void emit_bias(struct emitter *e, const struct op *op)
-{
-	const struct plan *p = e->plan;
-	const struct matrix *m = &p->matrix[op->matrix];
-	struct emit_size bytes = core_size(p, strips_of(m->split), 4 * FLM_STRIP);
-	struct expr bias = plus(value(p->biases + m->bias), FLM_CLASS_LOOP, 0, p->layer_biases);
-
-	BEGIN(e, LD_LINEAR);
-	OPERAND(e, LD_LINEAR, SEG, FLM_SEGMENT_SHARED);
-	EXPRESSION(e, LD_LINEAR, OFF, first_row(p, bias, m->split));
-	ADDRESS(e, LD_LINEAR, DST, value(op->out->at));
-	SIZED(e, LD_LINEAR, ROWS, value(1), 1);
-	SIZED(e, LD_LINEAR, BYTES, bytes.value, bytes.max);
-	emit(e);
-}
-
 static void emit_rmsnorm(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
@@ -291,102 +242,15 @@ static void emit_gather(struct emitter *e, const struct op *op)
 	if (v->type == VALUE_Q8) {
 		/* Whole strips: quantising left zeros behind the last row. */
 		gather_part(e, emit_part(p, v), v->pitch, rows,
-			    core_size(p, CORE_FFN_STRIPS, FLM_STRIP));
+			    emit_core(p, CORE_FFN_STRIPS, FLM_STRIP));
 		gather_part(e, part_scales(v), v->scale_pitch, rows,
-			    core_size(p, CORE_FFN_GROUPS, 4));
+			    emit_core(p, CORE_FFN_GROUPS, 4));
 		return;
 	}
 	for (unsigned int i = 0; i < bytes.value.terms; i++)
 		bytes.value.term[i].stride *= 4;
 	bytes.max *= 4;
 	gather_part(e, emit_part(p, v), v->pitch, rows, bytes);
-}
-
-/*
- * Operands that LD_TILE, MM and MV share: which rows of which table, how many strips, from where.
- */
-#define TILE_OPERANDS(e, insn, chip, chip_pitch) \
-	do { \
-		OPERAND(e, insn, SEG, FLM_SEGMENT_WEIGHTS); \
-		EXPRESSION(e, insn, TABLE, table); \
-		EXPRESSION(e, insn, ROW, row); \
-		OPERAND(e, insn, STEP, m->tiles); \
-		SIZED(e, insn, STRIPS, strips, m->strips_at_once); \
-		ADDRESS(e, insn, chip, slot); \
-		OPERAND(e, insn, chip_pitch, m->tile_bytes); \
-		ADDRESS(e, insn, IDX, value(FLM_CHIP(FLM_BUFFER_IDX, 0))); \
-	} while (0)
-
-static void emit_linear(struct emitter *e, const struct op *op)
-{
-	const struct plan *p = e->plan;
-	const struct matrix *m = &p->matrix[op->matrix];
-	const struct value *a = op->in[0], *bias = op->in[1], *out = op->out;
-	bool is_mv = e->entry == 1 || op->section == SECTION_LAST;
-	unsigned int unit = is_mv ? FLM_UNIT_MV : FLM_UNIT_MM, depth = e->depth;
-	enum core_register reg = strips_of(m->split);
-	uint32_t at_once = m->strips_at_once, pair = 2 * at_once, shift = 0;
-	struct emit_size tokens = emit_rows(e, op->section);
-	struct expr table = value(m->table);
-
-	if (op->section == SECTION_LAYER)
-		table = plus(table, FLM_CLASS_LOOP, 0, p->layer_tables);
-	while (1u << shift < pair)
-		shift++;
-	baton_to(e, unit);
-	loop_free_register(e, FLM_CLASS_CORE, reg, shift, DIV_UP(p->register_max[reg], pair));
-	for (uint32_t half = 0; half < 2; half++) {
-		for (uint32_t k = 0; k < m->tiles; k++) {
-			uint32_t parity = (half * m->tiles + k) & 1;
-			struct expr slot = value(FLM_CHIP(FLM_BUFFER_WGT, parity * p->slot_bytes));
-			struct expr row, strips, to, bias_at;
-			bool has_bias = bias && k == m->tiles - 1;
-
-			row = plus(value((int64_t)half * at_once * m->tiles + k), FLM_CLASS_LOOP,
-				   depth, (int64_t)pair * m->tiles);
-			strips = plus(value(-(int64_t)half * at_once), FLM_CLASS_CORE, reg, 1);
-			strips = plus(strips, FLM_CLASS_LOOP, depth, -(int64_t)pair);
-			to = emit_part(p, out);
-			to.constant += (int64_t)half * at_once * FLM_STRIP * 4;
-			to = plus(to, FLM_CLASS_LOOP, depth, (int64_t)pair * FLM_STRIP * 4);
-			bias_at = value(has_bias ? bias->at + half * at_once * FLM_STRIP * 4 : 0);
-			if (has_bias)
-				bias_at = plus(bias_at, FLM_CLASS_LOOP, depth,
-					       (int64_t)pair * FLM_STRIP * 4);
-
-			BEGIN(e, LD_TILE);
-			TILE_OPERANDS(e, LD_TILE, DST, PITCH);
-			emit_free(e, 1u << unit, 1u << unit);
-			if (is_mv) {
-				BEGIN(e, MV_LINEAR);
-				TILE_OPERANDS(e, MV_LINEAR, W, W_PITCH);
-				insn_flags(e, (k ? 0 : FLM_MV_LINEAR_FIRST) |
-					      (has_bias ? FLM_MV_LINEAR_BIAS : 0));
-				ADDRESS(e, MV_LINEAR, A, value(a->at + k * FLM_TILE_COLS));
-				ADDRESS(e, MV_LINEAR, A_SCALES,
-					value(a->scale_at + k * FLM_TILE_COLS / FLM_GROUP * 4));
-				ADDRESS(e, MV_LINEAR, OUT, to);
-				ADDRESS(e, MV_LINEAR, BIAS_AT, bias_at);
-			} else {
-				BEGIN(e, MM_LINEAR);
-				TILE_OPERANDS(e, MM_LINEAR, W, W_PITCH);
-				insn_flags(e, (k ? 0 : FLM_MM_LINEAR_FIRST) |
-					      (has_bias ? FLM_MM_LINEAR_BIAS : 0));
-				ADDRESS(e, MM_LINEAR, A, value(a->at + k * FLM_TILE_COLS));
-				OPERAND(e, MM_LINEAR, A_PITCH, a->pitch);
-				ADDRESS(e, MM_LINEAR, A_SCALES,
-					value(a->scale_at + k * FLM_TILE_COLS / FLM_GROUP * 4));
-				OPERAND(e, MM_LINEAR, A_SCALE_PITCH, a->scale_pitch);
-				SIZED(e, MM_LINEAR, TOKENS, tokens.value, tokens.max);
-				ADDRESS(e, MM_LINEAR, OUT, to);
-				OPERAND(e, MM_LINEAR, OUT_PITCH, out->pitch);
-				ADDRESS(e, MM_LINEAR, BIAS_AT, bias_at);
-			}
-			emit_free(e, 1u << FLM_UNIT_LD, 1u << FLM_UNIT_LD);
-		}
-	}
-	loop_free_end(e);
-	baton_renew(e, unit);
 }
 
 static void emit_logits(struct emitter *e, const struct op *op)

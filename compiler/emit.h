@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What emit.c and attention.c share: sizes with their maximum, parts of values, one shape of
- * MISC.
+ * What emit.c, linear.c and attention.c share: sizes with their maximum, parts of values, one
+ * shape of MISC.
  */
 #ifndef COMPILER_EMIT_H
 #define COMPILER_EMIT_H
@@ -30,6 +30,11 @@ struct emit_size emit_rows(const struct emitter *e, enum section section);
 /* Where this core's part of a value begins. */
 struct expr emit_part(const struct plan *p, const struct value *v);
 
+/* each * a core register, and its greatest value over the cores. */
+struct emit_size emit_core(const struct plan *p, enum core_register r, uint32_t each);
+
+void emit_linear(struct emitter *e, const struct op *op);
+void emit_bias(struct emitter *e, const struct op *op);
 void emit_attention(struct emitter *e, const struct op *op);
 
 #endif

@@ -190,27 +190,6 @@ static struct blob make_tokenizer(const struct plan *p)
 	return (struct blob) { data, bytes };
 }
 
-/* Text as a JSON string, in quotes. */
-static char *json_string(const char *text)
-{
-	char *out = arena(6 * strlen(text) + 3), *at = out;
-
-	*at++ = '"';
-	for (; *text; text++) {
-		unsigned char c = *text;
-
-		if (c == '"' || c == '\\')
-			*at++ = '\\';
-		if (c < 0x20)
-			at += sprintf(at, "\\u%04x", c);
-		else
-			*at++ = c;
-	}
-	*at++ = '"';
-	*at = 0;
-	return out;
-}
-
 /* Bytes of one kind of matrix, all layers and cores; and its elements. */
 static uint64_t matrix_bytes(const struct plan *p, int id, uint64_t *elements)
 {
@@ -250,7 +229,7 @@ static struct blob make_notes(struct plan *p)
 			    "\"card\": \"%s\", \"weights\": \"w%u\", \"bits\": %.4f, "
 			    "\"rotate\": {%s}, \"chunk\": %u, \"watchdog\": %llu, "
 			    "\"tensors\": {%s, \"model.embed_tokens\": {\"bytes\": %llu, \"elements\": %llu}}}\n",
-			    json_string(p->options->command), p->card->name, p->options->width,
+			    json_text(p->options->command), p->card->name, p->options->width,
 			    p->bits, rotate, p->chunk, (unsigned long long)p->watchdog, tensors,
 			    (unsigned long long)p->config->vocab *
 			    (p->config->hidden + 2 * p->embed_groups),

@@ -25,7 +25,8 @@ static const char usage[] =
 "      --hadamard BLOCKS  none, auto, or NAME=BLOCK,... with NAME qkv, o, gate_up, down, head and\n"
 "                         BLOCK 16, 32, 64: rotate these inputs before they are quantised; auto\n"
 "                         takes the largest block that divides an input (default auto)\n"
-"      --context N        positions to keep (default: the model's)\n"
+"      --context N        positions to keep (default: the model's,\n"
+"                         or as many as the card holds)\n"
 "      --synthetic SHAPE  weights made from a seed: %s\n"
 "  -d, --dump PASS        print the result of graph, fuse, tile, place, emit, or all\n"
 "      --threads N        (default: one a processor)\n"
@@ -228,6 +229,23 @@ static void after(const struct plan *p, const char *pass)
 		dump_pass(p, pass);
 }
 
+/* A context that nobody asked for is cut to what the card holds, and that is said. */
+static void map(struct plan *p)
+{
+	uint32_t context;
+
+	do {
+		context = p->context;
+		tile_run(p);
+		place_run(p);
+	} while (p->context != context);
+	if (!p->options->context && context < p->config->context)
+		fprintf(stderr, "flightllm-cc: a context of %u, as much as card %s holds; the model's is %u\n",
+			context, p->card->name, p->config->context);
+	after(p, "tile");
+	after(p, "place");
+}
+
 static void compile(struct plan *p)
 {
 	open_model(p);
@@ -236,10 +254,7 @@ static void compile(struct plan *p)
 	after(p, "graph");
 	fuse_run(p);
 	after(p, "fuse");
-	tile_run(p);
-	after(p, "tile");
-	place_run(p);
-	after(p, "place");
+	map(p);
 	emit_run(p);
 	after(p, "emit");
 	verify_run(p);
@@ -257,8 +272,8 @@ static void report(const struct plan *p, double seconds)
 		entry[i / FLM_UNITS] += 4ull * p->streams[i / FLM_UNITS][i % FLM_UNITS].count;
 	getrusage(RUSAGE_SELF, &use);
 	if (p->options->json)
-		printf("{\"file\": \"%s\", \"bytes\": %llu, \"bits\": %.4f, \"chunk\": %u, \"prefill_bytes\": %llu, \"decode_bytes\": %llu, \"watchdog\": %llu, \"parameters\": %llu, \"seconds\": %.3f, \"peak_bytes\": %llu}\n",
-		       p->options->out, (unsigned long long)p->file_bytes, p->bits, p->chunk,
+		printf("{\"file\": %s, \"bytes\": %llu, \"bits\": %.4f, \"chunk\": %u, \"prefill_bytes\": %llu, \"decode_bytes\": %llu, \"watchdog\": %llu, \"parameters\": %llu, \"seconds\": %.3f, \"peak_bytes\": %llu}\n",
+		       json_text(p->options->out), (unsigned long long)p->file_bytes, p->bits, p->chunk,
 		       (unsigned long long)entry[0], (unsigned long long)entry[1],
 		       (unsigned long long)p->watchdog,
 		       (unsigned long long)checkpoint_parameters(p->checkpoint), seconds,

@@ -130,6 +130,7 @@ static void place_shared(struct plan *p)
 	const struct checkpoint_config *c = p->config;
 	uint64_t at = 0;
 
+	p->layer_biases = 0;
 	p->norms = at;
 	at += ROUND_UP((2ull * c->layers + 1) * c->hidden * 4, 64);
 	p->rope = at;
@@ -200,6 +201,10 @@ static void check_memory(struct plan *p)
 			    core, p->card->name, bytes_text(weights, a), bytes_text(have, b),
 			    bytes_text(weights + ROUND_UP(p->page_bytes, CARD_BLOCK) - have, c));
 		fit = (have - weights) / CARD_BLOCK * CARD_BLOCK / p->page_bytes * FLM_PAGE;
+		if (!p->options->context && fit) {
+			p->context = fit;
+			return;
+		}
 		die("HBM of core %u of card %s: weights and a KV cache of %u positions take %s, %s more than there is: --context %llu fits",
 		    core, p->card->name, p->context, bytes_text(need, a),
 		    bytes_text(need - have, b),
@@ -210,6 +215,7 @@ static void check_memory(struct plan *p)
 		    p->card->name, bytes_text(ddr, a), bytes_text(p->card->ddr_bytes, b));
 }
 
+/* May shorten a context that nobody asked for; tiles then have to be chosen again. */
 void place_run(struct plan *p)
 {
 	place_registers(p);

@@ -50,6 +50,8 @@ static void tile_matrix(struct plan *p, struct matrix *m)
 	uint32_t strips = DIV_UP(core_rows_max(p, m->split), FLM_STRIP);
 
 	m->tiles = DIV_UP(cols, FLM_TILE_COLS);
+	m->strip_bytes = 0;
+	m->tile_bytes = 0;
 	for (uint32_t k = 0; k < m->tiles; k++) {
 		uint32_t n = MIN(cols - k * FLM_TILE_COLS, FLM_TILE_COLS);
 		uint32_t bytes = tile_codes_bytes(width, n) + tile_scales_bytes(n);
@@ -275,7 +277,8 @@ static bool fit_chunk(struct plan *p, struct fit *fit)
 	return false;
 }
 
-static void __attribute__((noreturn)) refuse(struct plan *p, struct fit *fit)
+/* The longest context that fits, if the user asked for none; else the end. */
+static void shorten(struct plan *p, struct fit *fit)
 {
 	uint32_t wanted = p->context, high = p->context, low = 0;
 	const char *what = fit->what;
@@ -287,6 +290,11 @@ static void __attribute__((noreturn)) refuse(struct plan *p, struct fit *fit)
 			low = p->context;
 		else
 			high = p->context;
+	}
+	if (low && !p->options->context) {
+		p->context = low;
+		fit_chunk(p, fit);
+		return;
 	}
 	if (low)
 		die("context %u: no room on chip of card %s for %llu bytes of %s; --context %u fits",
@@ -319,7 +327,7 @@ void tile_run(struct plan *p)
 	if (4 * FLM_CHUNK_MAX > p->card->buffer_bytes[FLM_BUFFER_IDX])
 		die("card %s: its index buffer does not hold the tokens of a pass", p->card->name);
 	if (!fit_chunk(p, fit))
-		refuse(p, fit);
+		shorten(p, fit);
 	settle(p);
 	graph_check(p, "tile");
 }

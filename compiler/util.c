@@ -35,11 +35,12 @@ static void interrupted(int signal)
 
 void die_removes(const char *path)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ };
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
 
 	unfinished = path;
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		signal(signals[i], path ? interrupted : SIG_DFL);
+	signal(SIGXFSZ, SIG_IGN);	/* a file that is too large is an error of write() */
 }
 
 static void __attribute__((noreturn)) die_text(int status, const char *format, va_list args)
@@ -120,6 +121,26 @@ char *arena_printf(const char *format, ...)
 	va_end(again);
 	va_end(args);
 	return text;
+}
+
+char *json_text(const char *text)
+{
+	char *out = arena(6 * strlen(text) + 3), *at = out;
+
+	*at++ = '"';
+	for (; *text; text++) {
+		unsigned char c = *text;
+
+		if (c == '"' || c == '\\')
+			*at++ = '\\';
+		if (c < 0x20)
+			at += sprintf(at, "\\u%04x", c);
+		else
+			*at++ = c;
+	}
+	*at++ = '"';
+	*at = 0;
+	return out;
 }
 
 /* One table per byte of a 64-bit word, made on first use. */

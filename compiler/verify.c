@@ -332,8 +332,88 @@ static void check_tokens(struct plan *p)
 	}
 }
 
+/* ---- lifetimes ---- */
+
+/* Bytes on chip that operators first .. last need; found anew, not taken from the tiling. */
+struct life {
+	const char *name;
+	int first, last;
+	uint32_t at;
+	uint64_t bytes;
+};
+
+static uint64_t row_count(const struct plan *p, const struct value *v)
+{
+	return v->rows == ROWS_PASS ? p->chunk : v->rows == ROWS_TILE ? p->logit_rows : 1;
+}
+
+static void life_use(struct plan *p, struct life *lives, int *count, const struct value *v, int op)
+{
+	uint64_t rows = row_count(p, v);
+
+	for (int part = 0; part < (v->type == VALUE_Q8 ? 2 : 1); part++) {
+		uint32_t at = part ? v->scale_at : v->at;
+		uint64_t bytes = rows * (part ? v->scale_pitch : v->pitch);
+		const char *home = value_home((struct value *)v)->name;
+		int i;
+
+		for (i = 0; i < *count && (lives[i].name != home || lives[i].at != at); i++)
+			;
+		if (i == *count)
+			lives[(*count)++] = (struct life) { home, op, op, at, bytes };
+		lives[i].last = op;
+	}
+}
+
+static void check_lives(struct plan *p, const struct life *lives, int count)
+{
+	for (int i = 0; i < count; i++) {
+		const struct life *a = &lives[i];
+
+		if ((a->at & 0xfffffff) + a->bytes > p->card->buffer_bytes[a->at >> 28])
+			die_with(EXIT_VERIFY, "verification: %s lies beyond its buffer", a->name);
+		for (int j = 0; j < i; j++) {
+			const struct life *b = &lives[j];
+
+			if (a->last >= b->first && b->last >= a->first &&
+			    a->at < b->at + b->bytes && b->at < a->at + a->bytes)
+				die_with(EXIT_VERIFY, "verification: %s and %s share bytes, and operators %d to %d need both",
+					 a->name, b->name, MAX(a->first, b->first),
+					 MIN(a->last, b->last));
+		}
+	}
+}
+
+static void check_lifetimes(struct plan *p)
+{
+	struct life *lives = arena((2 * p->value_count + SCRATCH_MAX * p->op_count) *
+				   sizeof(*lives));
+	int count = 0, loop_end = 0;
+
+	for (int i = 0; i < p->op_count; i++) {
+		const struct op *op = p->ops[i];
+
+		for (int j = 0; j < OP_INPUTS; j++)
+			if (op->in[j])
+				life_use(p, lives, &count, op->in[j], i);
+		if (op->out)
+			life_use(p, lives, &count, op->out, i);
+		for (unsigned int j = 0; j < op->scratches; j++)
+			lives[count++] = (struct life) {
+				op->scratch[j].name, i, i, op->scratch[j].at, op->scratch[j].bytes };
+		loop_end = op->section == SECTION_LAYER ? i : loop_end;
+	}
+	/* What the loop over layers finds made it needs until its last trip ends. */
+	for (int i = 0; i < count; i++)
+		if (p->ops[lives[i].first]->section == SECTION_START &&
+		    p->ops[lives[i].last]->section == SECTION_LAYER)
+			lives[i].last = loop_end;
+	check_lives(p, lives, count);
+}
+
 void verify_run(struct plan *p)
 {
+	check_lifetimes(p);
 	check_streams(p);
 	check_tokens(p);
 }

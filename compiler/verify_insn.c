@@ -381,7 +381,8 @@ static void misc(struct check *c)
 {
 	uint32_t mode = FLM_GET_HEAD(c->words, MODE), imm = FIELD(MISC, IMM);
 	struct form rows = SIZE_OF(MISC, ROWS), cols = SIZE_OF(MISC, COLS), pos = FORM(MISC, POS);
-	int64_t scales, out = 4, a = 4, pad = 0;
+	struct form out_cols = cols;
+	int64_t scales, out = 4, a = 4;
 
 	if (verify_is_zero(c, &rows) || verify_is_zero(c, &cols))
 		return;
@@ -396,7 +397,9 @@ static void misc(struct check *c)
 		verify_fail(c, "blocks of %u", imm);
 	if (mode == FLM_MISC_QUANT) {
 		out = 1;
-		pad = FLM_STRIP - 1;	/* zeros up to the next multiple of 16 columns */
+		/* Zeros are written up to the next multiple of 16 columns. */
+		out_cols.constant += FLM_STRIP - 1;
+		out_cols.max = ROUND_UP(cols.max, FLM_STRIP);
 	}
 	if (mode == FLM_MISC_DEQUANT)
 		a = 1;
@@ -428,8 +431,8 @@ static void misc(struct check *c)
 		TOUCH(MISC, OUT, .rows = rows, .pitch = FIELD(MISC, OUT_PITCH),
 		      .more = 8 * (int64_t)imm, .align = 4);
 	else
-		TOUCH(MISC, OUT, .rows = rows, .pitch = FIELD(MISC, OUT_PITCH), .size = cols,
-		      .each = out, .more = pad, .align = out);
+		TOUCH(MISC, OUT, .rows = rows, .pitch = FIELD(MISC, OUT_PITCH), .size = out_cols,
+		      .each = out, .align = out);
 }
 
 static void sys_gather(struct check *c)

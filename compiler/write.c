@@ -438,6 +438,19 @@ static int open_output(const char *path, char **temporary)
 	return fd;
 }
 
+/* All of the room at once, where the file system can: a full disk is noticed before the work. */
+static void reserve(struct work *w)
+{
+	uint64_t bytes = w->plan->file_bytes;
+	char text[32];
+
+	if (!fallocate(w->fd, 0, 0, bytes))
+		return;
+	if ((errno == EOPNOTSUPP || errno == ENOSYS) && !ftruncate(w->fd, bytes))
+		return;
+	die("%s: no room for %s: %s", w->path, bytes_text(bytes, text), strerror(errno));
+}
+
 void write_run(struct plan *p)
 {
 	struct work w = { .plan = p, .path = p->options->out };
@@ -446,9 +459,7 @@ void write_run(struct plan *p)
 
 	write_layout(p, blobs);
 	w.fd = open_output(w.path, &temporary);
-	if (ftruncate(w.fd, p->file_bytes))
-		die("%s: cannot make room for %llu bytes: %s", w.path,
-		    (unsigned long long)p->file_bytes, strerror(errno));
+	reserve(&w);
 	list_tasks(&w);
 	run_tasks(&w);
 	for (unsigned int core = 0; core < p->card->cores; core++)

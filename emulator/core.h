@@ -75,8 +75,26 @@ struct core {
 	uint64_t macs, bytes_read, bytes_written;
 };
 
+/* How a core stands, or that it does not. */
+enum core_state {
+	CORE_READY,		/* can go on, no thread has it */
+	CORE_RUNNING,
+	CORE_MEETING,		/* SYS stands at an exchange, nothing else can go on */
+	CORE_STUCK,		/* units wait for tokens that no unit of this core will send */
+	CORE_ENDED,
+	CORE_FAULTY,
+};
+
+/* Before a pass: streams at their start, nothing counted, the ids of its tokens on chip. */
+void core_start(struct core *core, const struct exec_pass *pass);
+
+/* Runs the units until none can go on by itself. Never CORE_READY or CORE_RUNNING. */
+enum core_state core_run(struct core *core);
+
 /* Refuses the current instruction: sets the fault, returns -1. */
 int core_fault(struct core *core, enum flm_fault kind);
+/* The same, and names the instruction at which unit `u` stands. */
+int core_fault_at(struct core *core, unsigned int u, enum flm_fault kind);
 
 /* True once the pass is to stop; instructions that may take long ask it now and then. */
 bool core_is_aborted(struct core *core);

@@ -37,26 +37,32 @@ struct options {
 };
 
 static const char help[] =
-"usage: flightllm-emu --socket PATH --card NAME [options]\n"
-"\n"
-"Emulates a FlightLLM card as a vfio-user PCI device on a UNIX socket. QEMU 10.1 or newer plugs it\n"
-"in with\n"
-"  -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"path\":\"PATH\",\"type\":\"unix\"}}'\n"
-"and memory that is shared (-object memory-backend-memfd,share=on); flightllm-vm does all of it.\n"
-"\n"
-"  --socket PATH   where to listen\n"
-"  --card NAME     u280, vhk158, u280x or tiny\n"
-"  --mem SIZE      HBM of all cores together (default: the card's); taken as it is touched\n"
-"  --bar2 SIZE     window on card memory, a power of two from 16M (default 256M)\n"
-"  --threads N     threads that compute (default: one a processor)\n"
-"  --faults LIST   faults to inject, separated by commas\n"
-"  --trace FILE    one line for each thing that happens\n"
-"  --serial N      serial number\n"
-"  --keep          wait for another client when one has left; the card is then as after power-on\n"
-"  --help, --version\n"
-"\n"
-"SIZE is a number of bytes or ends in K, M, G or T. Ends with status 0 when the client has left or on\n"
-"SIGTERM, 1 when something failed, 2 for wrong usage.\n";
+	"usage: flightllm-emu --socket PATH --card NAME [options]\n"
+	"\n"
+	"Emulates a FlightLLM card as a vfio-user PCI device on a UNIX socket. QEMU 10.1 or newer "
+	"plugs it\n"
+	"in with\n"
+	"  -device "
+	"'{\"driver\":\"vfio-user-pci\",\"socket\":{\"path\":\"PATH\",\"type\":\"unix\"}}'\n"
+	"and memory that is shared (-object memory-backend-memfd,share=on); flightllm-vm does all "
+	"of it.\n"
+	"\n"
+	"  --socket PATH   where to listen\n"
+	"  --card NAME     u280, vhk158, u280x or tiny\n"
+	"  --mem SIZE      HBM of all cores together (default: the card's); taken as it is "
+	"touched\n"
+	"  --bar2 SIZE     window on card memory, a power of two from 16M (default 256M)\n"
+	"  --threads N     threads that compute (default: one a processor)\n"
+	"  --faults LIST   faults to inject, separated by commas\n"
+	"  --trace FILE    one line for each thing that happens\n"
+	"  --serial N      serial number\n"
+	"  --keep          wait for another client when one has left; the card is then as after "
+	"power-on\n"
+	"  --help, --version\n"
+	"\n"
+	"SIZE is a number of bytes or ends in K, M, G or T. Ends with status 0 when the client has "
+	"left or on\n"
+	"SIGTERM, 1 when something failed, 2 for wrong usage.\n";
 
 __attribute__((format(printf, 1, 2), noreturn))
 static void usage_error(const char *format, ...)
@@ -180,7 +186,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 		usage_error("--card is missing (u280, vhk158, u280x or tiny)");
 }
 
-/* A socket nobody listens to is what a killed emulator leaves; anything else is not ours to remove. */
+/* A socket nobody listens to is what a killed emulator leaves; anything else is not ours to remove.
+ */
 static void clear_path(const char *path, const struct sockaddr_un *address)
 {
 	struct stat st;

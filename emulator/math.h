@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The card's arithmetic, chapters Numbers and Sampling of SPEC-isa.md: every function is a fixed
+ * The card's arithmetic, chapters Numbers and Sampling of SPEC.md: every function is a fixed
  * sequence of IEEE operations, each rounded by itself. The file is compiled without contraction.
  *
  *	y = math_exp(x);

@@ -46,8 +46,8 @@ static uint32_t get(const uint8_t *bytes, uint32_t offset, unsigned int n)
 }
 
 /* One field: value after reset, bits the host may change, bits it clears by writing 1. */
-static void field(struct pci *pci, uint32_t offset, unsigned int n, uint32_t value, uint32_t writable,
-		  uint32_t clear)
+static void field(struct pci *pci, uint32_t offset, unsigned int n, uint32_t value,
+		  uint32_t writable, uint32_t clear)
 {
 	put(pci->initial, offset, value, n);
 	put(pci->writable, offset, writable, n);
@@ -97,7 +97,8 @@ static void add_header(struct pci *pci, const struct card_identity *identity)
 	      PCI_COMMAND_INTX_DISABLE, 0);
 	field(pci, PCI_STATUS, 2, PCI_STATUS_CAP_LIST, 0,
 	      PCI_STATUS_PARITY | PCI_STATUS_SIG_TARGET_ABORT | PCI_STATUS_REC_TARGET_ABORT |
-	      PCI_STATUS_REC_MASTER_ABORT | PCI_STATUS_SIG_SYSTEM_ERROR | PCI_STATUS_DETECTED_PARITY);
+		      PCI_STATUS_REC_MASTER_ABORT | PCI_STATUS_SIG_SYSTEM_ERROR |
+		      PCI_STATUS_DETECTED_PARITY);
 	field(pci, PCI_REVISION_ID, 1, identity->revision, 0, 0);
 	field(pci, PCI_CLASS_PROG, 1, identity->class_code, 0, 0);
 	field(pci, PCI_CLASS_DEVICE, 2, identity->class_code >> 8, 0, 0);
@@ -188,7 +189,8 @@ int pci_init(struct pci *pci, const struct card_identity *identity)
 	pci->registers_bytes = identity->bar0_bytes;
 	/* Pages of their own: a client traps the table's page and may map what is around it. */
 	pci->table_offset = (identity->bar0_bytes + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-	pci->pending_offset = pci->table_offset + ((table_bytes + PAGE - 1) & ~(uint64_t)(PAGE - 1));
+	pci->pending_offset =
+		pci->table_offset + ((table_bytes + PAGE - 1) & ~(uint64_t)(PAGE - 1));
 	if (add_bar(pci, 0, round_up_power(pci->pending_offset + PAGE), 0) ||
 	    add_bar(pci, 2, identity->bar2_bytes,
 		    PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH) ||

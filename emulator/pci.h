@@ -36,7 +36,7 @@ struct pci {
 	uint64_t registers_bytes;		/* BAR0: the card's; MSI-X follows */
 	unsigned int vectors;
 	uint64_t table_offset, pending_offset;	/* MSI-X, in BAR0 */
-	uint8_t *table;				/* vectors * 16 bytes: the host's to read and write */
+	uint8_t *table; /* vectors * 16 bytes: the host's to read and write */
 };
 
 /* Returns 0, or -EINVAL when the identity cannot be shown by a PCI function, or -ENOMEM. */

@@ -143,7 +143,7 @@ static uint64_t read_row(struct card *card, const struct row *row)
 	case FLM_REG_PROFILE2:
 	case FLM_REG_PROFILE3:
 		strncpy(name, p->name, sizeof(name) - 1);
-		memcpy(&word, name + row->offset - FLM_REG_PROFILE0, 4);
+		memcpy(&word, name + (row->offset - FLM_REG_PROFILE0), 4);
 		return word;
 	case FLM_REG_SERIAL: return card->serial;
 	case FLM_REG_CORES: return p->cores;

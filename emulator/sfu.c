@@ -5,11 +5,11 @@
  * end of a row too: work space has room for it, and what is computed there is not written.
  */
 #include <endian.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "emulator/core.h"
 #include "emulator/math.h"
+#include "emulator/topk.h"
 
 #define GROUP_MAX 1024
 #define LANES(i, l, n) \
@@ -405,91 +405,19 @@ static int run_softmax(struct core *core, struct sfu *op, const struct insn *ins
 	return 0;
 }
 
-static int compare_ranks(const void *a, const void *b)
-{
-	uint64_t x, y;
-
-	memcpy(&x, a, sizeof(x));
-	memcpy(&y, b, sizeof(y));
-	return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* heap[0] is the least of the best so far; it gives way to `rank`. */
-static void replace_least(uint64_t *heap, uint32_t count, uint64_t rank)
-{
-	uint32_t at = 0, child;
-
-	for (; (child = 2 * at + 1) < count; at = child) {
-		if (child + 1 < count && heap[child + 1] < heap[child])
-			child++;
-		if (heap[child] >= rank)
-			break;
-		heap[at] = heap[child];
-	}
-	heap[at] = rank;
-}
-
 static int run_topk(struct core *core, struct sfu *op)
 {
 	struct flm_candidate best[FLM_TOPK_MAX];
-	uint64_t heap[FLM_TOPK_MAX] = { 0 }, r;
 	float *a = core->scratch->rows[0];
-	uint32_t i, id;
+	uint64_t r;
 
-	if (op->pos + op->cols - 1 >= FLM_CANDIDATE_NONE)
-		return core_fault(core, FLM_FAULT_BOUND);
 	for (r = 0; r < op->rows; r++) {
 		if (core_is_aborted(core))
 			return -1;
 		load_floats(a, op->a + r * op->a_pitch, op->cols);
-		/* 0 is below every rank: the least has at least the bits of -infinity. */
-		memset(heap, 0, op->imm * sizeof(heap[0]));
-		for (i = 0; i < op->cols; i++) {
-			uint64_t rank = math_rank(a[i], (uint32_t)op->pos + i);
-
-			if (rank > heap[0])
-				replace_least(heap, op->imm, rank);
-		}
-		qsort(heap, op->imm, sizeof(heap[0]), compare_ranks);
-		for (i = 0; i < op->imm; i++) {
-			float logit = math_float(0xff800000);
-
-			id = FLM_CANDIDATE_NONE;
-			if (heap[i]) {
-				id = (uint32_t)~heap[i];
-				logit = a[id - (uint32_t)op->pos];
-				if (logit != logit)
-					logit = math_float(0xff800000);
-			}
-			best[i].logit = htole32(math_bits(logit));
-			best[i].id = htole32(id);
-		}
+		topk_row(a, op->cols, (uint32_t)op->pos, op->imm, best);
 		memcpy(op->out + r * op->out_pitch, best, op->imm * sizeof(best[0]));
 	}
-	return 0;
-}
-
-/* The first of a pass that ends with a token is remembered; the pass compares and chooses. */
-static int run_sample(struct core *core, const struct insn *insn)
-{
-	struct choice *choice = &core->choice;
-	uint64_t count = VALUE(insn, MISC, IMM);
-	const uint8_t *at;
-
-	if (core->pass->lengths[FLM_LENGTH_SAMPLE] != 1 || choice->is_made)
-		return 0;
-	if (count < 1 || count > FLM_TOPK_MAX || VALUE(insn, MISC, ROWS) != 1 ||
-	    VALUE(insn, MISC, COLS) != 1)
-		return core_fault(core, FLM_FAULT_FORMAT);
-	at = core_in(core, PLACE(insn, MISC, A), 0, 1, 0, count * sizeof(struct flm_candidate), 4);
-	if (!at)
-		return -1;
-	memcpy(choice->candidates, at, count * sizeof(struct flm_candidate));
-	for (choice->count = 0; choice->count < count; choice->count++)
-		if (le32toh(choice->candidates[choice->count].id) == FLM_CANDIDATE_NONE)
-			break;
-	choice->is_made = true;
-	choice->word = core->units[FLM_UNIT_MISC].at;
 	return 0;
 }
 
@@ -564,9 +492,11 @@ int sfu_run(struct core *core, const struct insn *insn)
 	struct row_bytes bytes;
 
 	if (mode == FLM_MISC_SAMPLE)
-		return run_sample(core, insn);
+		return topk_sample(core, insn);
 	if (!shape_fits(&op, mode))
 		return core_fault(core, FLM_FAULT_FORMAT);
+	if (mode == FLM_MISC_TOPK && op.pos + op.cols - 1 >= FLM_CANDIDATE_NONE)
+		return core_fault(core, FLM_FAULT_BOUND);
 	bytes = bytes_of(&op, mode);
 	op.a = core_in(core, PLACE(insn, MISC, A), 0, op.rows, op.a_pitch, bytes.a,
 		       mode == FLM_MISC_DEQUANT ? 1 : 4);

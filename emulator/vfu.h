@@ -23,13 +23,14 @@ struct vfu;
 /* NULL when there is no memory. */
 struct vfu *vfu_new(void);
 
-/* Disconnects, if need be. The card must be gone or at rest: it may call vfu_interrupt() until then. */
+/* Disconnects, if need be. The card must be gone or at rest: it may call vfu_interrupt() until
+ * then. */
 void vfu_free(struct vfu *vfu);
 
 /* Once, before the first client. The card stays the caller's. 0 or -errno. */
 int vfu_plug(struct vfu *vfu, struct card *card);
 
-/* Takes the socket over and makes it non-blocking. */
+/* Takes the socket over. */
 void vfu_connect(struct vfu *vfu, int socket);
 
 /* What to poll the socket for: POLLIN, or POLLOUT while the client does not take an answer. */

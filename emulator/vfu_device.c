@@ -153,7 +153,8 @@ void vfu_device_init(struct vfu_device *device)
 		device->vectors[i] = -1;
 }
 
-/* The client gets these files to map; one that it could shorten would be a way to end this process. */
+/* The client gets these files to map; one that it could shorten would be a way to end this process.
+ */
 static int seal(int fd)
 {
 	const int seals = F_SEAL_SHRINK | F_SEAL_GROW;

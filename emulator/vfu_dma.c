@@ -3,8 +3,8 @@
  * Maps the client's memory for the card.
  *
  * The one idea: the table of mappings is the truth, sorted by address, and a mapping is lent to the
- * card after it exists here and taken back before it goes. A second table, of fixed places, lets the
- * SIGBUS handler find a mapping without a lock.
+ * card after it exists here and taken back before it goes. A second table, of fixed places, lets
+ * the SIGBUS handler find a mapping without a lock.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,8 @@ static struct {
 static atomic_bool is_broken;
 static size_t free_place;	/* where place_add() begins to look */
 
-/* There are as many places as mappings at most, so one is free; the last one freed is tried first. */
+/* There are as many places as mappings at most, so one is free; the last one freed is tried first.
+ */
 static size_t place_add(void *memory, size_t bytes)
 {
 	size_t i = free_place;
@@ -64,7 +65,8 @@ static void on_sigbus(int signal_number, siginfo_t *info, void *context)
 		if (!start || at < start || at - start >= bytes)
 			continue;
 		if (mmap((void *)start, bytes, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+			 0) == MAP_FAILED)
 			break;
 		atomic_store(&is_broken, true);
 		errno = saved;
@@ -77,7 +79,8 @@ static void on_sigbus(int signal_number, siginfo_t *info, void *context)
 
 void vfu_dma_guard(void)
 {
-	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	struct sigaction action = { .sa_sigaction = on_sigbus,
+				    .sa_flags = SA_SIGINFO | SA_NODEFER };
 
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGBUS, &action, NULL);

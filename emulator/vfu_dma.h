@@ -34,8 +34,8 @@ struct vfu_dma {
 };
 
 /*
- * Once a process, before the first mapping: takes over SIGBUS. All mappings of the process must have
- * one owner's thread.
+ * Once a process, before the first mapping: takes over SIGBUS. All mappings of the process must
+ * have one owner's thread.
  */
 void vfu_dma_guard(void);
 bool vfu_dma_broken(void);
@@ -46,9 +46,9 @@ void vfu_dma_init(struct vfu_dma *dma, struct card *card);
 void vfu_dma_fini(struct vfu_dma *dma);
 
 /*
- * rights: enum card_dma. fd may be -1 and stays the caller's. Returns -EINVAL for a range that wraps,
- * is empty or not in whole pages, or lies beyond the end of its file; -EEXIST for an overlap;
- * -ENOSPC; or what mmap says.
+ * rights: enum card_dma. fd may be -1 and stays the caller's. Returns -EINVAL for a range that
+ * wraps, is empty or not in whole pages, or lies beyond the end of its file; -EEXIST for an
+ * overlap; -ENOSPC; or what mmap says.
  */
 int vfu_dma_map(struct vfu_dma *dma, uint64_t address, uint64_t bytes, int fd, uint64_t offset,
 		unsigned int rights);

@@ -58,11 +58,11 @@ done
 bad output-in-no-directory 1 good -o nodir/out.flm
 bad output-is-a-directory 1 good -o existing-directory
 bad context-beyond-model 1 good -o out.flm --context 512
-bad context-beyond-card 1 --synthetic llama2-7b -o out.flm
+bad context-beyond-card 1 --synthetic llama2-7b -o out.flm --context 4096
 bad strip-beyond-card 1 --synthetic llama2-7b --card tiny -o out.flm
 broken context-beyond-chip
 sed -i 's/"max_position_embeddings": 256/"max_position_embeddings": 1048576/' context-beyond-chip/config.json
-bad context-beyond-chip 1 context-beyond-chip -o out.flm
+bad context-beyond-chip 1 context-beyond-chip -o out.flm --context 1048576
 bad rotation-does-not-divide 1 --synthetic tiny -o out.flm --hadamard down=64
 bad no-output 2 good
 bad no-model 2 -o out.flm
@@ -74,6 +74,19 @@ bad unknown-shape 1 --synthetic llama3-405b -o out.flm
 bad unknown-block 2 good -o out.flm --hadamard qkv=48
 bad unknown-pass 2 good -d schedule
 bad context-is-no-number 2 good -o out.flm --context many
+
+# Larger than files may be here.
+(
+	ulimit -f 100
+	exec "$cc" good -o out.flm
+) >"$work.out" 2>"$work.err"
+if [ $? -eq 1 ] && cmp -s "$work.err" "$cases/no-room.err" && [ -z "$(ls out.flm* 2>/dev/null)" ]; then
+	say ok "no-room is refused with one line and status 1, nothing is left"
+else
+	say "not ok" "no-room is refused with one line and status 1, nothing is left"
+	sed 's/^/# got  /' "$work.err"
+fi
+rm -f "$work.out" "$work.err"
 
 # Root may write anywhere.
 mkdir read-only && chmod 555 read-only && chmod 755 "$work"

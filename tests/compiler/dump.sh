@@ -71,8 +71,10 @@ for format in w8 w4; do
 done
 claim "4 bits with scales, padding and tables are at most 4.3" \
 	at_most "$(number "$work/big.json" bits)" 4.3
-"$cc" --synthetic llama2-7b --context 2048 -d graph >/dev/null
+"$cc" --synthetic llama2-7b -d graph 2>"$work/note" >/dev/null
 claim "a 7B shape is mapped and proven on u280" test $? -eq 0
+claim "a context that nobody asked for is cut, and that is said" test "$(cat "$work/note")" = \
+	"flightllm-cc: a context of 3776, as much as card u280 holds; the model's is 4096"
 "$cc" --synthetic llama2-7b --card vhk158 -d graph >/dev/null
 claim "a 7B shape is mapped and proven on vhk158" test $? -eq 0
 echo "1..$n"

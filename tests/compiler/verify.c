@@ -253,6 +253,22 @@ int main(void)
 		}
 		save(p, copy, true);
 	}
+	/* Every value that lies where another one lies that is needed at the same time. */
+	for (int i = 1; i < p->value_count; i++) {
+		struct value *v = p->values[i], *other = p->values[0];
+		uint32_t at = v->at;
+
+		if (v->alias)
+			continue;
+		for (int j = 0; j < i; j++)
+			if (!p->values[j]->alias && p->values[j]->last >= v->first &&
+			    v->last >= p->values[j]->first)
+				other = p->values[j];
+		v->at = other->at;
+		ok(verdict(p) == 9, "%s in the place of %s is rejected", v->name, other->name);
+		v->at = at;
+	}
+	ok(verdict(p) == 0, "the program is accepted again");
 	for (int i = 0; i < ENTRIES * FLM_UNITS; i++)
 		free(copy[i]);
 	checkpoint_close(p->checkpoint);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * random [COUNT [SEED]]: COUNT random programs from SEED on, run by the emulator and by the reference
- * that was written from SPEC-isa.md alone. On-chip buffers, memory, sampled tokens and faults must be
+ * that was written from SPEC.md alone. On-chip buffers, memory, sampled tokens and faults must be
  * equal to the bit. One program in eight is broken in one place. What all programs together
  * executed is counted, and nothing may be missing.
  */

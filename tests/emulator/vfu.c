@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
 /*
- * The card across a vfio-user socket: configuration space, BARs, interrupts, memory for DMA, resets,
- * and what happens to a client that breaks the protocol. Each part plugs in a card of its own.
+ * The card across a vfio-user socket: configuration space, BARs, interrupts, memory for DMA,
+ * resets, and what happens to a client that breaks the protocol. Each part plugs in a card of its
+ * own.
  */
+#include <poll.h>
+
 #include "tests/emulator/vfu_client.h"
 #include "tests/tap.h"
 
 static struct client start(void)
 {
-	static const char *const options[] = { "--bar2", "16M", "--serial", "0x0123456789abcdef", NULL };
+	static const char *const options[] = { "--bar2", "16M", "--serial", "0x0123456789abcdef",
+					       NULL };
 	struct client c = client_start("tiny", options);
 
 	if (c.socket < 0 || client_version(&c))
@@ -39,8 +43,10 @@ static void test_version(void)
 	char reply[256] = "";
 
 	ok(client_call(&c, MSG_VERSION, text, sizeof(text), reply, sizeof(reply)) == 0 &&
-	   !memcmp(reply, "\0\0\0\0", 4) && strstr(reply + 4, "\"max_data_xfer_size\":65536") &&
-	   !strstr(reply + 4, "write_multiple"), "version 0.3 is answered by 0.0 and what was offered");
+		   !memcmp(reply, "\0\0\0\0", 4) &&
+		   strstr(reply + 4, "\"max_data_xfer_size\":65536") &&
+		   !strstr(reply + 4, "write_multiple"),
+	   "version 0.3 is answered by 0.0 and what was offered");
 	ok(client_call(&c, MSG_VERSION, text, sizeof(text), reply, sizeof(reply)) == -1,
 	   "a second version ends the connection");
 	ok(strstr(client_log(&c), "a second VERSION"), "and one line says so");
@@ -63,7 +69,10 @@ static void test_info(void)
 {
 	struct client c = start();
 	struct { uint32_t argsz, flags, regions, irqs; } info = { 16, 0, 0, 0 };
-	struct { uint32_t argsz, flags, index, cap; uint64_t bytes, offset; } region = { .argsz = 32 };
+	struct {
+		uint32_t argsz, flags, index, cap;
+		uint64_t bytes, offset;
+	} region = { .argsz = 32 };
 	struct { uint32_t argsz, flags, index, count; } irq = { 16, 0, 2, 0 }, io = { 16, 0, 0, 9 };
 
 	ok(!client_call(&c, MSG_GET_INFO, &info, 16, &info, 16) && info.argsz == 16 &&
@@ -76,7 +85,8 @@ static void test_info(void)
 	region.argsz = 32;
 	region.index = 4;
 	ok(!client_call(&c, MSG_GET_REGION_INFO, &region, 32, &region, 32) && region.flags == 7 &&
-	   region.bytes >= 8 * 4096 && c.fd >= 0, "BAR4 is a file with a page for each of 8 queues");
+		   region.bytes >= 8 * 4096 && c.fd >= 0,
+	   "BAR4 is a file with a page for each of 8 queues");
 	memset(&region, 0, sizeof(region));
 	region.argsz = 32;
 	ok(!client_call(&c, MSG_GET_REGION_INFO, &region, 32, &region, 32) && region.flags == 3 &&
@@ -97,16 +107,20 @@ static void test_info(void)
 	region.index = 0;
 	ok(client_call(&c, MSG_GET_REGION_INFO, &region, 31, &region, 32) == EINVAL,
 	   "a question that is too short is refused");
-	ok(!client_call(&c, MSG_GET_IRQ_INFO, &irq, 16, &irq, 16) && irq.flags == 9 && irq.count >= 1 &&
-	   irq.count <= 2048, "MSI-X vectors exist and are signalled by eventfds");
+	ok(!client_call(&c, MSG_GET_IRQ_INFO, &irq, 16, &irq, 16) && irq.flags == 9 &&
+		   irq.count >= 1 && irq.count <= 2048,
+	   "MSI-X vectors exist and are signalled by eventfds");
 	irq.index = 0;
 	ok(!client_call(&c, MSG_GET_IRQ_INFO, &irq, 16, &irq, 16) && irq.count == 0,
 	   "there is no pin interrupt");
 	irq.index = 5;
-	ok(client_call(&c, MSG_GET_IRQ_INFO, &irq, 16, &irq, 16) == EINVAL, "kind 5 does not exist");
-	ok(!client_call(&c, MSG_GET_REGION_IO_FDS, &io, 16, &io, 16) && io.count == 0 && io.argsz == 16,
+	ok(client_call(&c, MSG_GET_IRQ_INFO, &irq, 16, &irq, 16) == EINVAL,
+	   "kind 5 does not exist");
+	ok(!client_call(&c, MSG_GET_REGION_IO_FDS, &io, 16, &io, 16) && io.count == 0 &&
+		   io.argsz == 16,
 	   "no region has eventfds of its own");
-	ok(client_call(&c, 16, &io, 16, NULL, 0) == ENOTSUP, "an unknown command is an error, no more");
+	ok(client_call(&c, 16, &io, 16, NULL, 0) == ENOTSUP,
+	   "an unknown command is an error, no more");
 	ok(client_get(&c, CLIENT_CONFIG, 0, 4) == 0xf1171234, "and the next one is answered");
 	stop(&c);
 }
@@ -159,14 +173,18 @@ static void test_config(void)
 	uint32_t pm, express, msix, aer, serial;
 
 	ok(client_get(&c, CLIENT_CONFIG, 0, 4) == 0xf1171234, "vendor 1234, device f117");
-	ok(client_get(&c, CLIENT_CONFIG, 8, 4) == 0x12000001, "class 1200, revision = register map 1");
+	ok(client_get(&c, CLIENT_CONFIG, 8, 4) == 0x12000001,
+	   "class 1200, revision = register map 1");
 	ok(client_get(&c, CLIENT_CONFIG, 0x2c, 4) == 0x00041234, "subsystem 4 is the profile tiny");
 	ok(client_get(&c, CLIENT_CONFIG, 4, 4) == 0x00100000, "memory and bus master are off");
-	ok((client_get(&c, CLIENT_CONFIG, 0x10, 4) & 0xf) == 0 && bar_size(&c, 0x10, false) == 16384,
+	ok((client_get(&c, CLIENT_CONFIG, 0x10, 4) & 0xf) == 0 &&
+		   bar_size(&c, 0x10, false) == 16384,
 	   "BAR0 has 32 bits and 16 KiB");
-	ok((client_get(&c, CLIENT_CONFIG, 0x18, 4) & 0xf) == 0xc && bar_size(&c, 0x18, true) == 16 << 20,
+	ok((client_get(&c, CLIENT_CONFIG, 0x18, 4) & 0xf) == 0xc &&
+		   bar_size(&c, 0x18, true) == 16 << 20,
 	   "BAR2 is 64-bit, prefetchable, 16 MiB");
-	ok((client_get(&c, CLIENT_CONFIG, 0x20, 4) & 0xf) == 0x4 && bar_size(&c, 0x20, true) >= 32768,
+	ok((client_get(&c, CLIENT_CONFIG, 0x20, 4) & 0xf) == 0x4 &&
+		   bar_size(&c, 0x20, true) >= 32768,
 	   "BAR4 is 64-bit, not prefetchable");
 	client_put(&c, CLIENT_CONFIG, 0, 0xdeadbeef, 4);
 	ok(client_get(&c, CLIENT_CONFIG, 0, 4) == 0xf1171234, "the identity cannot be written");
@@ -175,16 +193,19 @@ static void test_config(void)
 	express = find_capability(&c, 0x10);
 	msix = find_capability(&c, 0x11);
 	ok(pm && express && msix, "capabilities: power management, PCI Express, MSI-X");
-	ok((client_get(&c, CLIENT_CONFIG, express + 2, 2) & 0xff) == 0x02, "it is an Express endpoint");
+	ok((client_get(&c, CLIENT_CONFIG, express + 2, 2) & 0xff) == 0x02,
+	   "it is an Express endpoint");
 	ok(client_get(&c, CLIENT_CONFIG, express + 4, 4) >> 28 & 1, "which knows FLR");
-	ok((client_get(&c, CLIENT_CONFIG, express + 0x12, 2) & 0x3ff) == 0x103, "on a link Gen3 x16");
+	ok((client_get(&c, CLIENT_CONFIG, express + 0x12, 2) & 0x3ff) == 0x103,
+	   "on a link Gen3 x16");
 	ok((client_get(&c, CLIENT_CONFIG, msix + 4, 4) & 7) == 0 &&
 	   client_get(&c, CLIENT_CONFIG, msix + 4, 4) >= 4096, "MSI-X lies behind the registers");
 
 	aer = find_extended(&c, 0x0001);
 	serial = find_extended(&c, 0x0003);
 	ok(aer && serial, "extended capabilities: AER and serial number");
-	ok(client_get(&c, CLIENT_CONFIG, serial + 4, 8) == 0x0123456789abcdefull, "the serial number");
+	ok(client_get(&c, CLIENT_CONFIG, serial + 4, 8) == 0x0123456789abcdefull,
+	   "the serial number");
 	client_put(&c, CLIENT_CONFIG, aer + 8, 0xffffffff, 4);
 	ok(client_get(&c, CLIENT_CONFIG, aer + 8, 4) == 0x005ff010,
 	   "AER masks exactly the errors that exist");
@@ -200,23 +221,34 @@ static void test_bars(void)
 	struct client c = start();
 	struct { uint32_t argsz, flags, index, cap; uint64_t bytes, offset; } region = {
 		.argsz = 32, .index = 2 };
-	struct { uint64_t count; struct { uint64_t offset; uint32_t region, bytes; uint64_t data; } w[2]; }
-		multi = { 2, { { 64, 2, 4, 0x11223344 }, { 68, 2, 2, 0x5566 } } };
+	struct {
+		uint64_t count;
+		struct {
+			uint64_t offset;
+			uint32_t region, bytes;
+			uint64_t data;
+		} w[2];
+	} multi = { 2, { { 64, 2, 4, 0x11223344 }, { 68, 2, 2, 0x5566 } } };
 	static uint8_t block[65536];
 	uint32_t *memory;
 	int file;
 
-	ok(client_get(&c, CLIENT_BAR0, 0, 4) == 0xffffffff, "no BAR answers before memory is enabled");
+	ok(client_get(&c, CLIENT_BAR0, 0, 4) == 0xffffffff,
+	   "no BAR answers before memory is enabled");
 	client_put(&c, CLIENT_CONFIG, 4, 0x2, 2);
 	ok(client_get(&c, CLIENT_BAR0, 0, 4) == 0x314d4c46, "MAGIC");
-	ok(client_get(&c, CLIENT_BAR0, 0x20, 8) == 0x0123456789abcdefull, "SERIAL, 8 bytes at once");
+	ok(client_get(&c, CLIENT_BAR0, 0x20, 8) == 0x0123456789abcdefull,
+	   "SERIAL, 8 bytes at once");
 	ok(client_get(&c, CLIENT_BAR0, 1, 2) == 0, "an access of another size reads 0");
 	client_put(&c, CLIENT_BAR0, 0x98, 0x15, 4);
 	ok(client_get(&c, CLIENT_BAR0, 0x98, 4) == 0x15, "EVENT_ENABLE keeps what is written");
-	ok(client_get(&c, CLIENT_BAR0, 4096 + 12, 4) == 1, "MSI-X vectors are masked after a reset");
+	ok(client_get(&c, CLIENT_BAR0, 4096 + 12, 4) == 1,
+	   "MSI-X vectors are masked after a reset");
 	client_put(&c, CLIENT_BAR0, 4096, 0xfee00000, 4);
-	ok(client_get(&c, CLIENT_BAR0, 4096, 4) == 0xfee00000, "the MSI-X table keeps what is written");
-	ok(client_get(&c, CLIENT_BAR0, 4094, 4) == 0, "an access across the registers' end reads 0");
+	ok(client_get(&c, CLIENT_BAR0, 4096, 4) == 0xfee00000,
+	   "the MSI-X table keeps what is written");
+	ok(client_get(&c, CLIENT_BAR0, 4094, 4) == 0,
+	   "an access across the registers' end reads 0");
 	ok(client_read(&c, CLIENT_BAR0, 16384, block, 1) == EINVAL, "there is nothing behind BAR0");
 
 	client_call(&c, MSG_GET_REGION_INFO, &region, 32, &region, 32);
@@ -230,7 +262,8 @@ static void test_bars(void)
 	ok(memory[6] == 0x23456789 && memory[7] == 1, "and write");
 	ok(ftruncate(file, 4096) < 0 && errno == EPERM, "a client cannot shorten it");
 	ok(!client_call(&c, MSG_WRITE_MULTI, &multi, sizeof(multi), NULL, 0) &&
-	   memory[16] == 0x11223344 && (memory[17] & 0xffff) == 0x5566, "several writes in one message");
+		   memory[16] == 0x11223344 && (memory[17] & 0xffff) == 0x5566,
+	   "several writes in one message");
 	multi.count = UINT64_MAX / 24;
 	ok(client_call(&c, MSG_WRITE_MULTI, &multi, sizeof(multi), NULL, 0) == EINVAL,
 	   "of which the count must be true");
@@ -239,7 +272,8 @@ static void test_bars(void)
 	   "64 KiB in one message");
 	ok(client_read(&c, CLIENT_BAR2, (16 << 20) - 4, block, 8) == EINVAL,
 	   "a read across the end of BAR2 is refused");
-	ok(client_read(&c, CLIENT_BAR2, 0, block, 65537) == EINVAL, "a read of more than 64 KiB too");
+	ok(client_read(&c, CLIENT_BAR2, 0, block, 65537) == EINVAL,
+	   "a read of more than 64 KiB too");
 	ok(client_read(&c, 1, 0, block, 4) == EINVAL, "BAR1 does not exist");
 	client_put(&c, CLIENT_CONFIG, find_capability(&c, 1) + 4, 3, 2);
 	ok(client_get(&c, CLIENT_BAR0, 0, 4) == 0xffffffff, "asleep in D3 no BAR answers");
@@ -270,9 +304,11 @@ static void test_interrupts(void)
 	   !client_set_irqs(&c, 1 | 32, 2, 0, 2, NULL, 0) && take(e[0]) == 1 && take(e[1]) == 0,
 	   "a vector without a file is silent");
 	ok(!client_set_irqs(&c, 1 | 32, 2, 0, 0, NULL, 0) &&
-	   !client_set_irqs(&c, 1 | 32, 2, 0, 1, NULL, 0) && take(e[0]) == 0, "count 0 silences all");
+		   !client_set_irqs(&c, 1 | 32, 2, 0, 1, NULL, 0) && take(e[0]) == 0,
+	   "count 0 silences all");
 	ok(client_set_irqs(&c, 4 | 32, 2, 2048, 2, e, 2) == EINVAL, "vector 2048 does not exist");
-	ok(client_set_irqs(&c, 4 | 32, 2, UINT32_MAX, 2, e, 2) == EINVAL, "nor does one around 32 bits");
+	ok(client_set_irqs(&c, 4 | 32, 2, UINT32_MAX, 2, e, 2) == EINVAL,
+	   "nor does one around 32 bits");
 	ok(client_set_irqs(&c, 4 | 32, 2, 0, 1, e, 2) == EINVAL, "files and count must agree");
 	ok(client_set_irqs(&c, 4 | 8, 2, 0, 1, e, 1) == EINVAL, "masking is the table's business");
 	ok(client_set_irqs(&c, 4 | 32, 3, 0, 1, e, 1) == EINVAL, "there is no error interrupt");
@@ -307,7 +343,8 @@ static void test_dma(void)
 	ok(client_dma_map(&c, 0x300000, 0, fd, 0, 3) == EINVAL, "nor nothing");
 	ok(client_dma_map(&c, 0x300000, 0x1000, fd, 0, 0) == EINVAL, "nor without a right");
 	ok(client_dma_map(&c, 0x300000, 0x1000, fd, 0, 7) == EINVAL, "nor with unknown flags");
-	ok(client_call_fds(&c, MSG_DMA_MAP, &two, 32, NULL, 0, fds, 2) == EINVAL, "nor with two files");
+	ok(client_call_fds(&c, MSG_DMA_MAP, &two, 32, NULL, 0, fds, 2) == EINVAL,
+	   "nor with two files");
 	ok(!client_dma_map(&c, 0x400000, 0x1000, -1, 0, 3), "memory without a file is accepted");
 	ok(client_dma_unmap(&c, 0x100000, 0x1000) == EINVAL, "half a mapping cannot be taken back");
 	ok(!client_dma_unmap(&c, 0x10000000, 0x1000), "nothing can");
@@ -322,6 +359,151 @@ static void test_dma(void)
 	stop(&c);
 }
 
+/*
+ * A copy queue in a guest's memory at bus address 0x100000: ring, completions, status page, context
+ * page, tables and, at 0x10000, a page of data that is segment 0. Offsets are those of queue.h.
+ */
+struct guest {
+	int file;
+	uint8_t *memory;
+	int event;
+	uint32_t tail;
+};
+
+enum { GUEST = 0x100000, RING = 0, DONE = 0x1000, STATUS = 0x2000, CONTEXT = 0x3000,
+       TABLES = 0x4000, DATA = 0x10000, GUEST_BYTES = 1 << 20 };
+
+static void store64(uint8_t *at, uint64_t value)
+{
+	memcpy(at, &value, 8);
+}
+
+static void store32(uint8_t *at, uint32_t value)
+{
+	memcpy(at, &value, 4);
+}
+
+static uint32_t load32(const uint8_t *at)
+{
+	uint32_t value;
+
+	memcpy(&value, at, 4);
+	return value;
+}
+
+static struct guest guest_start(struct client *c)
+{
+	struct guest g = { .file = memory_file(GUEST_BYTES), .event = eventfd(0, EFD_CLOEXEC) };
+
+	g.memory = mmap(NULL, GUEST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g.file, 0);
+	if (g.memory == MAP_FAILED)
+		err(1, "mmap");
+	store64(g.memory + CONTEXT + 64, GUEST + TABLES); /* row 1: generation 1, one segment */
+	store32(g.memory + CONTEXT + 64 + 8, 1);
+	store32(g.memory + CONTEXT + 64 + 12, 1);
+	store64(g.memory + TABLES, 4096);
+	store64(g.memory + TABLES + 8, 0xf000000000000000 | (GUEST + DATA));
+	store32(g.memory + TABLES + 16, 1);
+	g.memory[TABLES + 20] = 1;				/* contiguous */
+	g.memory[TABLES + 21] = 3;				/* read, write */
+	client_put(c, CLIENT_CONFIG, 4, 0x6, 2);
+	client_dma_map(c, GUEST, GUEST_BYTES, g.file, 0, 3);
+	client_set_irqs(c, 4 | 32, 2, 1, 1, &g.event, 1);
+	client_put(c, CLIENT_BAR0, 0x200, 2, 4);		/* queue 2 */
+	client_put(c, CLIENT_BAR0, 0x210, 1, 4);		/* copies */
+	client_put(c, CLIENT_BAR0, 0x214, client_get(c, CLIENT_BAR0, 0x38, 4) & 0xff, 4);
+	client_put(c, CLIENT_BAR0, 0x218, GUEST + RING, 8);
+	client_put(c, CLIENT_BAR0, 0x220, GUEST + DONE, 8);
+	client_put(c, CLIENT_BAR0, 0x228, GUEST + STATUS, 8);
+	client_put(c, CLIENT_BAR0, 0x230, GUEST + CONTEXT, 8);
+	client_put(c, CLIENT_BAR0, 0x240, 0, 4);
+	client_put(c, CLIENT_BAR0, 0x244, 1, 4);
+	client_put(c, CLIENT_BAR0, 0x204, 1, 4);		/* enable */
+	return g;
+}
+
+/* Posts a slot that fills the data with `value` and asks for an interrupt. */
+static void guest_fill(struct client *c, struct guest *g, uint32_t value)
+{
+	uint8_t *slot = g->memory + RING + 64 * g->tail++;
+
+	store32(slot, 0x13);			/* FILL, interrupt */
+	store32(slot + 4, 1);			/* generation */
+	store64(slot + 8, g->tail);		/* seqno */
+	store64(slot + 32, 4096);		/* bytes */
+	store32(slot + 48, value);
+	client_put(c, CLIENT_BAR4, 2 * 4096, g->tail, 4);
+	client_put(c, CLIENT_BAR0, 0x90, 2, 4);	/* KICK */
+}
+
+static bool guest_hears(struct guest *g)
+{
+	struct pollfd p = { .fd = g->event, .events = POLLIN };
+
+	return poll(&p, 1, 5000) == 1 && take(g->event) > 0;
+}
+
+static void guest_stop(struct guest *g)
+{
+	munmap(g->memory, GUEST_BYTES);
+	close(g->file);
+	close(g->event);
+}
+
+static void test_copy(void)
+{
+	struct client c = start();
+	struct guest g = guest_start(&c);
+
+	ok(client_get(&c, CLIENT_BAR0, 0x208, 4) == 1, "a queue in the client's memory is enabled");
+	guest_fill(&c, &g, 0xdeadbeef);
+	ok(guest_hears(&g), "a slot in it raises its vector");
+	ok(load32(g.memory + DATA) == 0xdeadbeef && load32(g.memory + DATA + 4092) == 0xdeadbeef &&
+	   load32(g.memory + DATA + 4096) == 0, "and writes the client's memory, and no more");
+	ok(load32(g.memory + DONE) == 1 && load32(g.memory + DONE + 8) == 1 &&
+	   load32(g.memory + STATUS + 4) == 1, "completion row and status page say so");
+	/* Memory is taken back page by page around the queue's, which it needs to say what
+	 * happened. */
+	ok(!client_dma_unmap(&c, GUEST, GUEST_BYTES) &&
+	   !client_dma_map(&c, GUEST, DATA, g.file, 0, 3), "the data is taken back");
+	guest_fill(&c, &g, 0x600d);
+	ok(guest_hears(&g) && load32(g.memory + DONE + 64 + 8) == 5 &&
+	   g.memory[DONE + 64 + 40] == 6, "a slot that needs it ends with fault DMA");
+	ok(load32(g.memory + DATA) == 0xdeadbeef, "and it was not touched");
+	guest_stop(&g);
+	stop(&c);
+}
+
+/* A file that gets shorter under a running card takes down neither the emulator nor the next
+ * client. */
+static void test_shrinking_file(void)
+{
+	static const char *const keep[] = { "--keep", NULL };
+	struct client c = client_start("tiny", keep);
+	struct guest g;
+	uint8_t byte;
+
+	client_version(&c);
+	g = guest_start(&c);
+	guest_fill(&c, &g, 1);
+	ok(guest_hears(&g), "a card is at work in a file");
+	if (ftruncate(g.file, DATA))
+		err(1, "ftruncate");
+	guest_fill(&c, &g, 2);
+	ok(!client_receive(&c, &byte, 1) && strstr(client_log(&c), "became shorter"),
+	   "when the file gets shorter, its client is dropped with a line that says so");
+	close(c.socket);
+	c.socket = client_dial(c.path);
+	ok(!client_version(&c), "the next client is served");
+	guest_stop(&g);
+	g = guest_start(&c);
+	guest_fill(&c, &g, 3);
+	ok(guest_hears(&g) && load32(g.memory + DATA) == 3, "by a card that works");
+	kill(c.pid, SIGTERM);
+	guest_stop(&g);
+	stop(&c);
+}
+
 static void test_resets(void)
 {
 	struct client c = start();
@@ -332,8 +514,8 @@ static void test_resets(void)
 	client_put(&c, CLIENT_BAR0, 0x98, 0x15, 4);
 	before = client_get(&c, CLIENT_BAR0, 0x88, 4);
 	express = find_capability(&c, 0x10);
-	client_put(&c, CLIENT_CONFIG, express + 8, client_get(&c, CLIENT_CONFIG, express + 8, 2) | 0x8000,
-		   2);
+	client_put(&c, CLIENT_CONFIG, express + 8,
+		   client_get(&c, CLIENT_CONFIG, express + 8, 2) | 0x8000, 2);
 	ok(client_get(&c, CLIENT_CONFIG, 4, 2) == 0 && client_get(&c, CLIENT_CONFIG, 0x10, 4) == 0,
 	   "after an FLR command register and BARs are as after power-on");
 	ok(!(client_get(&c, CLIENT_CONFIG, express + 8, 2) & 0x8000), "the FLR bit reads 0");
@@ -354,7 +536,8 @@ static void check_broken(const char *what, const void *bytes, size_t n, const ch
 
 	client_send_raw(&c, bytes, n, NULL, 0);
 	shutdown(c.socket, SHUT_WR);
-	ok(!client_receive(&c, &byte, 1) && client_ended(&c, true) && strstr(client_log(&c), complaint),
+	ok(!client_receive(&c, &byte, 1) && client_ended(&c, true) &&
+		   strstr(client_log(&c), complaint),
 	   "%s: dropped with \"%s\"", what, complaint);
 	ok(client_stop(&c) == 0, "and the emulator ends in order");
 }
@@ -375,7 +558,8 @@ static void test_hostile(void)
 	check_broken("half a header", &tiny, 7, "in the middle of a message");
 	check_broken("half a message", &cut, 16, "in the middle of a message");
 
-	ok(client_send_raw(&c, &quiet, 16, NULL, 0) && client_get(&c, CLIENT_CONFIG, 0, 4) == 0xf1171234,
+	ok(client_send_raw(&c, &quiet, 16, NULL, 0) &&
+		   client_get(&c, CLIENT_CONFIG, 0, 4) == 0xf1171234,
 	   "a message that wants no answer gets none");
 	for (int i = 0; i < 40; i++)
 		fds[i] = eventfd(0, EFD_CLOEXEC);
@@ -404,7 +588,8 @@ static void test_deaf(void)
 	usleep(200000);
 	for (int i = 0; i < n; i++)
 		good += client_receive(&c, answer, sizeof(answer)) && answer[0] == i;
-	ok(n == 64 && good == 64, "64 answers of 64 KiB arrive although nobody listened for a while");
+	ok(n == 64 && good == 64,
+	   "64 answers of 64 KiB arrive although nobody listened for a while");
 	stop(&c);
 }
 
@@ -475,7 +660,8 @@ static void test_start(void)
 		   i ? "a file that is no socket is not removed" : "a socket in use is left alone");
 	}
 	fd = open(path, O_RDONLY);
-	ok(fd >= 0 && client_get(&c, CLIENT_CONFIG, 0, 4) == 0xf1171234, "and both are still there");
+	ok(fd >= 0 && client_get(&c, CLIENT_CONFIG, 0, 4) == 0xf1171234,
+	   "and both are still there");
 	close(fd);
 	stop(&c);
 }
@@ -508,6 +694,8 @@ int main(void)
 	test_bars();
 	test_interrupts();
 	test_dma();
+	test_copy();
+	test_shrinking_file();
 	test_resets();
 	test_hostile();
 	test_deaf();

@@ -35,9 +35,18 @@
 enum { CLIENT_BAR0 = 0, CLIENT_BAR2 = 2, CLIENT_BAR4 = 4, CLIENT_ROM = 6, CLIENT_CONFIG = 7 };
 
 enum {
-	MSG_VERSION = 1, MSG_DMA_MAP = 2, MSG_DMA_UNMAP = 3, MSG_GET_INFO = 4, MSG_GET_REGION_INFO = 5,
-	MSG_GET_REGION_IO_FDS = 6, MSG_GET_IRQ_INFO = 7, MSG_SET_IRQS = 8, MSG_REGION_READ = 9,
-	MSG_REGION_WRITE = 10, MSG_RESET = 13, MSG_WRITE_MULTI = 15,
+	MSG_VERSION = 1,
+	MSG_DMA_MAP = 2,
+	MSG_DMA_UNMAP = 3,
+	MSG_GET_INFO = 4,
+	MSG_GET_REGION_INFO = 5,
+	MSG_GET_REGION_IO_FDS = 6,
+	MSG_GET_IRQ_INFO = 7,
+	MSG_SET_IRQS = 8,
+	MSG_REGION_READ = 9,
+	MSG_REGION_WRITE = 10,
+	MSG_RESET = 13,
+	MSG_WRITE_MULTI = 15,
 };
 
 struct client_header {
@@ -214,9 +223,9 @@ static inline bool client_receive(struct client *c, void *data, size_t bytes)
 }
 
 /*
- * One question and its answer. `reply` takes at most reply_bytes of the answer's payload. Returns 0,
- * the server's errno as a positive number, or -1 when the connection has ended or the answer is not
- * one.
+ * One question and its answer. `reply` takes at most reply_bytes of the answer's payload. Returns
+ * 0, the server's errno as a positive number, or -1 when the connection has ended or the answer is
+ * not one.
  */
 static inline int client_call_fds(struct client *c, uint16_t command, const void *payload,
 				  uint32_t bytes, void *reply, uint32_t reply_bytes,
@@ -244,8 +253,8 @@ static inline int client_call_fds(struct client *c, uint16_t command, const void
 	return 0;
 }
 
-static inline int client_call(struct client *c, uint16_t command, const void *payload, uint32_t bytes,
-			      void *reply, uint32_t reply_bytes)
+static inline int client_call(struct client *c, uint16_t command, const void *payload,
+			      uint32_t bytes, void *reply, uint32_t reply_bytes)
 {
 	return client_call_fds(c, command, payload, bytes, reply, reply_bytes, NULL, 0);
 }
@@ -288,7 +297,8 @@ static inline int client_write(struct client *c, uint32_t region, uint64_t offse
 }
 
 /* Values that a test compares with literals; ~0 stands for an error too. */
-static inline uint64_t client_get(struct client *c, uint32_t region, uint64_t offset, uint32_t bytes)
+static inline uint64_t client_get(struct client *c, uint32_t region, uint64_t offset,
+				  uint32_t bytes)
 {
 	uint64_t value = 0;
 
@@ -323,7 +333,9 @@ static inline int client_dma_unmap(struct client *c, uint64_t address, uint64_t 
 static inline int client_set_irqs(struct client *c, uint32_t flags, uint32_t index, uint32_t start,
 				  uint32_t count, const int *fds, unsigned int fd_count)
 {
-	struct { uint32_t argsz, flags, index, start, count; } q = { 20, flags, index, start, count };
+	struct {
+		uint32_t argsz, flags, index, start, count;
+	} q = { 20, flags, index, start, count };
 
 	return client_call_fds(c, MSG_SET_IRQS, &q, 20, NULL, 0, fds, fd_count);
 }

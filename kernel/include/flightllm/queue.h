@@ -140,11 +140,11 @@ enum flm_fault {
 	FLM_FAULT_DMA = 6,		/* a host address that the card cannot reach */
 	FLM_FAULT_OPCODE = 7,		/* unknown operation, mode or flag, reserved bits */
 	FLM_FAULT_BUFFER = 8,		/* on-chip address outside its buffer */
-	FLM_FAULT_BOUND = 9,		/* register or count outside its bounds, loop depth */
+	FLM_FAULT_BOUND = 9,		/* register, count or expression outside its bounds */
 	FLM_FAULT_FORMAT = 10,		/* strip row, mask, N */
 	FLM_FAULT_WATCHDOG = 11,	/* more instructions than allowed between two points */
 	FLM_FAULT_DEADLOCK = 12,	/* every unit waits for a token */
-	FLM_FAULT_TOKEN = 13,		/* token queue overflow */
+	FLM_FAULT_TOKEN = 13,		/* tokens left in a queue at the end of a pass */
 	FLM_FAULT_INDEX = 14,		/* page list or gather index */
 	FLM_FAULT_EXCHANGE = 15,	/* cores do not agree on an exchange */
 	FLM_FAULT_SAMPLE = 16,		/* a pass that must sample did not */

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+/*
+ * How things end: queues with work, processes that are killed, a card that is reset or unbound. After
+ * each of them the next client finds the card as if nothing had been.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include "tests/uapi/uapi.h"
+
+#define MIB (1ull << 20)
+
+struct client {
+	struct seam dev;
+	uint32_t context, queue;
+	struct job job;
+};
+
+static void client_open(struct client *client)
+{
+	device_open(&client->dev);
+	client->context = context_create(&client->dev);
+	client->queue = queue_create(&client->dev, client->context, DRM_FLIGHTLLM_QUEUE_COMPUTE);
+	job_new(&client->dev, &client->job);
+	job_write(&client->job, query_card(&client->dev).cores, 1, 20);
+	job_bind(&client->dev, client->context, &client->job);
+}
+
+/* Twenty tokens, exact. */
+static bool client_works(struct client *client)
+{
+	struct drm_flightllm_job job = run_job();
+	uint64_t seqno;
+
+	memset(job_ring(&client->job), 0, 20 * sizeof(uint32_t));
+	if (_submit(&client->dev, client->queue, &job, 1, &seqno))
+		return false;
+	if (wait_end(&client->dev, client->queue, seqno).made != 20)
+		return false;
+	for (int i = 0; i < 20; i++)
+		if (job_ring(&client->job)[i] != TOKEN)
+			return false;
+	return true;
+}
+
+static bool new_client_works(void)
+{
+	struct client client;
+	bool works;
+
+	client_open(&client);
+	works = client_works(&client);
+	device_close(&client.dev);
+	return works;
+}
+
+static void submit_endless(struct client *client, uint32_t count)
+{
+	struct drm_flightllm_job jobs[256];
+
+	job_make_endless(&client->job);
+	for (uint32_t i = 0; i < count; i++)
+		jobs[i] = run_job();
+	must(_submit(&client->dev, client->queue, jobs, count, NULL), "SUBMIT");
+	usleep(50000);
+}
+
+static uint64_t all_free(struct seam *dev)
+{
+	struct drm_flightllm_query_memory memory = query_memory(dev);
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < memory.count; i++)
+		sum += memory.regions[i].free;
+	return sum;
+}
+
+FIXTURE(reset) {
+	struct client client;
+};
+
+FIXTURE_SETUP(reset)
+{
+	client_open(&self->client);
+}
+
+FIXTURE_TEARDOWN(reset)
+{
+	device_close(&self->client.dev);
+}
+
+TEST_F(reset, destroying_a_queue_ends_its_jobs)
+{
+	struct client *c = &self->client;
+	uint32_t syncobj;
+	struct drm_syncobj_wait wait = { .count_handles = 1, .timeout_nsec = in_ms(10000) };
+
+	submit_endless(c, 8);
+	if (!is_emulated()) {
+		struct drm_flightllm_sync out = { .handle = syncobj_create(&c->dev) };
+		struct drm_flightllm_job job = run_job();
+		struct drm_flightllm_submit args = {
+			.queue = c->queue, .jobs = (uintptr_t)&job, .job_count = 1,
+			.job_stride = sizeof(job), .out_syncs = (uintptr_t)&out, .out_count = 1,
+			.out_stride = sizeof(out),
+		};
+
+		ASSERT_EQ(0, CALL(&c->dev, SUBMIT, &args));
+		syncobj = out.handle;
+		wait.handles = (uintptr_t)&syncobj;
+	}
+	ASSERT_EQ(0, _queue_destroy(&c->dev, c->queue));
+	EXPECT_EQ(-ENOENT, _wait(&c->dev, c->queue, 1, 0, 0, NULL));
+	if (!is_emulated())
+		EXPECT_EQ(0, DRM(&c->dev, SYNCOBJ_WAIT, &wait));
+	job_write(&c->job, query_card(&c->dev).cores, 1, 20);
+	c->queue = queue_create(&c->dev, c->context, DRM_FLIGHTLLM_QUEUE_COMPUTE);
+	EXPECT_TRUE(client_works(c));
+}
+
+TEST_F(reset, a_waiter_is_told_when_its_queue_is_destroyed)
+{
+	struct client *c = &self->client;
+	struct drm_flightllm_wait out;
+	pid_t child;
+
+	if (is_emulated())
+		SKIP(return, "needs a second thread of the kernel");
+	submit_endless(c, 100);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		usleep(300000);
+		_exit(_queue_destroy(&c->dev, c->queue) ? 1 : 0);
+	}
+	ASSERT_EQ(0, _wait(&c->dev, c->queue, 100, 0, in_ms(20000), &out));
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_RESET, out.status);
+	EXPECT_EQ(child, waitpid(child, NULL, 0));
+}
+
+TEST_F(reset, others_do_not_notice_a_hostile_client)
+{
+	struct client hostile;
+
+	client_open(&hostile);
+	submit_endless(&hostile, 16);
+	for (int i = 0; i < 20; i++)
+		EXPECT_TRUE(client_works(&self->client));
+	device_close(&hostile.dev);
+	EXPECT_TRUE(client_works(&self->client));
+}
+
+TEST_F(reset, a_killed_client_leaves_nothing_behind)
+{
+	struct seam *dev = &self->client.dev;
+	uint64_t before = all_free(dev);
+
+	if (is_emulated())
+		SKIP(return, "needs a process of its own");
+	for (int round = 0; round < 4; round++) {
+		int status, pipes[2];
+		pid_t child;
+		char byte;
+
+		ASSERT_EQ(0, pipe(pipes));
+		child = fork();
+		ASSERT_LE(0, child);
+		if (!child) {
+			struct client client;
+
+			client_open(&client);
+			bo_create(&client.dev, DRM_FLIGHTLLM_BO_HBM, 0, 8 * MIB, 0);
+			bo_create(&client.dev, DRM_FLIGHTLLM_BO_DDR, 0, 4 * MIB, 0);
+			submit_endless(&client, 1 + 20 * round);
+			if (write(pipes[1], "x", 1) != 1)
+				_exit(1);
+			pause();
+			_exit(0);
+		}
+		ASSERT_EQ(1, read(pipes[0], &byte, 1));
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		close(pipes[0]);
+		close(pipes[1]);
+	}
+	/* Work that the card still had is reset within a second; the buffers go with it. */
+	for (int i = 0; i < 100 && all_free(dev) != before; i++)
+		usleep(50000);
+	EXPECT_EQ(before, all_free(dev));
+	EXPECT_TRUE(client_works(&self->client));
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = fd < 0 ? -errno : 0;
+
+	if (fd >= 0) {
+		if (write(fd, text, strlen(text)) < 0)
+			ret = -errno;
+		close(fd);
+	}
+	return ret;
+}
+
+/* The card's address on the bus, from the node that the library found. */
+static void pci_name(char name[32])
+{
+	uint32_t pci;
+	struct seam dev;
+
+	device_open(&dev);
+	pci = query_card(&dev).pci;
+	device_close(&dev);
+	snprintf(name, 32, "%04x:%02x:%02x.%x", pci >> 16, pci >> 8 & 0xff, pci >> 3 & 0x1f, pci & 7);
+}
+
+TEST_F(reset, a_function_level_reset_loses_contexts_and_nothing_else)
+{
+	struct client *c = &self->client;
+	struct drm_flightllm_fault_query query = { .context = c->context };
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_binding none = { .core = DRM_FLIGHTLLM_CORE_ALL };
+	struct drm_flightllm_queue_create create = { .context = c->context };
+	struct drm_flightllm_wait out;
+	char name[32], path[96];
+
+	if (is_emulated())
+		SKIP(return, "there is no bus");
+	pci_name(name);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", name);
+	submit_endless(c, 5);
+	ASSERT_EQ(0, write_file(path, "1"));
+	ASSERT_EQ(0, _wait(&c->dev, c->queue, 5, 0, in_ms(10000), &out));
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_LOST, out.status);
+	EXPECT_EQ(-ECANCELED, _submit(&c->dev, c->queue, &job, 1, NULL));
+	EXPECT_EQ(-ECANCELED, _bind(&c->dev, c->context, &none, 1));
+	EXPECT_EQ(-ECANCELED, CALL(&c->dev, QUEUE_CREATE, &create));
+	ASSERT_EQ(0, CALL(&c->dev, FAULT_QUERY, &query));
+	EXPECT_EQ(1, query.lost);
+	EXPECT_TRUE(new_client_works());
+	/* The same file goes on with a new context; its buffers are still there. */
+	ASSERT_EQ(0, _queue_destroy(&c->dev, c->queue));
+	c->context = context_create(&c->dev);
+	c->queue = queue_create(&c->dev, c->context, DRM_FLIGHTLLM_QUEUE_COMPUTE);
+	job_write(&c->job, query_card(&c->dev).cores, 1, 20);
+	job_bind(&c->dev, c->context, &c->job);
+	EXPECT_TRUE(client_works(c));
+}
+
+TEST_F(reset, unbinding_with_work_in_flight_leaves_files_that_say_so)
+{
+	struct client *c = &self->client;
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_bo_create create = {
+		.size = 4096, .placement = DRM_FLIGHTLLM_BO_HOST,
+	};
+	volatile uint32_t *hbm;
+	uint32_t handle;
+	char name[32];
+
+	if (is_emulated())
+		SKIP(return, "there is no bus");
+	pci_name(name);
+	handle = bo_create(&c->dev, DRM_FLIGHTLLM_BO_HBM, 0, 2 * MIB, DRM_FLIGHTLLM_BO_VISIBLE);
+	hbm = bo_map(&c->dev, handle, 2 * MIB);
+	hbm[0] = 1;
+	submit_endless(c, 20);
+	ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/unbind", name));
+	EXPECT_EQ(-ENODEV, _submit(&c->dev, c->queue, &job, 1, NULL));
+	EXPECT_EQ(-ENODEV, CALL(&c->dev, BO_CREATE, &create));
+	/* The mappings are still there, of nothing that anybody else has. */
+	hbm[0] = 2;
+	job_ring(&c->job)[0] = 3;
+	ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/bind", name));
+	EXPECT_TRUE(new_client_works());
+	EXPECT_EQ(-ENODEV, _submit(&c->dev, c->queue, &job, 1, NULL));
+}
+
+TEST_HARNESS_MAIN

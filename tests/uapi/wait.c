@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+/* WAIT and STOP: for the end or for tokens, with a deadline, and what a job says of itself later. */
+#include "kselftest_harness.h"
+
+#include "tests/uapi/uapi.h"
+
+FIXTURE(wait) {
+	struct seam dev;
+	uint32_t context, queue;
+	struct job job;
+};
+
+FIXTURE_SETUP(wait)
+{
+	device_open(&self->dev);
+	self->context = context_create(&self->dev);
+	self->queue = queue_create(&self->dev, self->context, DRM_FLIGHTLLM_QUEUE_COMPUTE);
+	job_new(&self->dev, &self->job);
+	job_write(&self->job, query_card(&self->dev).cores, 1, 0);
+	job_bind(&self->dev, self->context, &self->job);
+}
+
+FIXTURE_TEARDOWN(wait)
+{
+	device_close(&self->dev);
+}
+
+TEST_F(wait, arguments_that_are_wrong_are_refused)
+{
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_wait good = { .queue = self->queue, .seqno = 1 }, bad;
+
+	bad = good;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));	/* not yet given out */
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, NULL));
+	wait_end(&self->dev, self->queue, 1);
+	bad = good;
+	EXPECT_EQ(0, CALL(&self->dev, WAIT, &bad));
+	bad = good, bad.seqno = 0;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
+	bad = good, bad.seqno = 2;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
+	bad = good, bad.flags = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
+	bad = good, bad.pad = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
+	bad = good, bad.reserved[1] = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
+	bad = good, bad.queue = 0x7777;
+	EXPECT_EQ(-ENOENT, CALL(&self->dev, WAIT, &bad));
+}
+
+TEST_F(wait, a_deadline_that_has_passed_only_looks)
+{
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_wait out;
+	uint64_t seqno;
+	int64_t before;
+	int ret;
+
+	job_make_endless(&self->job);
+	job_program(&self->job)->watchdog = 1000;
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
+	before = in_ms(0);
+	ret = _wait(&self->dev, self->queue, seqno, 0, 0, &out);
+	EXPECT_LT(in_ms(0) - before, 1000000000);
+	EXPECT_TRUE(ret == -ETIME || out.status == DRM_FLIGHTLLM_STATUS_FAULT);
+	wait_end(&self->dev, self->queue, seqno);
+}
+
+TEST_F(wait, an_endless_loop_ends_by_the_watchdog)
+{
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_wait out;
+	uint64_t seqno;
+
+	job_make_endless(&self->job);
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
+	out = wait_end(&self->dev, self->queue, seqno);
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_FAULT, out.status);
+	EXPECT_EQ(FLM_FAULT_WATCHDOG, out.fault.kind);
+	EXPECT_EQ(FLM_UNIT_LD, out.fault.unit);
+	EXPECT_EQ(0, out.fault.entry);
+	/* And the queue is as good as new. */
+	job_write(&self->job, query_card(&self->dev).cores, 1, 0);
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, wait_end(&self->dev, self->queue, seqno).status);
+}
+
+TEST_F(wait, a_watchdog_above_the_drivers_is_refused)
+{
+	struct drm_flightllm_job job = run_job();
+	uint64_t seqno;
+
+	job_program(&self->job)->watchdog = query_card(&self->dev).watchdog + 1;
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
+	EXPECT_EQ(FLM_FAULT_SLOT, wait_end(&self->dev, self->queue, seqno).fault.kind);
+}
+
+TEST_F(wait, tokens_wake_a_waiter_before_the_end)
+{
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_wait out;
+	uint64_t seqno;
+
+	job_row(&self->job)->generate = 256;
+	job_record(&self->job)->notify_tokens = 1;
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
+	ASSERT_EQ(0, _wait(&self->dev, self->queue, seqno, 3, in_ms(30000), &out));
+	EXPECT_GE(out.made, 3);
+	EXPECT_EQ(7, job_ring(&self->job)[2]);
+	out = wait_end(&self->dev, self->queue, seqno);
+	EXPECT_EQ(256, out.made);
+}
+
+TEST_F(wait, waiting_for_more_tokens_than_come_ends_with_the_job)
+{
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_wait out;
+	uint64_t seqno;
+
+	job_row(&self->job)->generate = 5;
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
+	ASSERT_EQ(0, _wait(&self->dev, self->queue, seqno, 100, in_ms(30000), &out));
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, out.status);
+	EXPECT_EQ(5, out.made);
+}
+
+TEST_F(wait, ends_are_remembered_for_a_while)
+{
+	struct drm_flightllm_job jobs[256];
+	struct drm_flightllm_wait out;
+	uint64_t seqno;
+
+	for (int i = 0; i < 256; i++)
+		jobs[i] = run_job();
+	for (int i = 0; i < 5; i++) {
+		ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 256, &seqno));
+		wait_end(&self->dev, self->queue, seqno);
+	}
+	EXPECT_EQ(1280, seqno);
+	EXPECT_EQ(0, _wait(&self->dev, self->queue, 257, 0, 0, &out));
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, out.status);
+	EXPECT_EQ(-ESTALE, _wait(&self->dev, self->queue, 256, 0, 0, &out));
+}
+
+TEST_F(wait, a_queue_takes_256_jobs_and_no_more)
+{
+	struct drm_flightllm_job jobs[257];
+	uint64_t seqno;
+
+	for (int i = 0; i < 256; i++)
+		jobs[i] = run_job();
+	job_row(&self->job)->generate = 256;
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 256, &seqno));
+	EXPECT_EQ(-EBUSY, _submit(&self->dev, self->queue, jobs, 256, NULL));
+	wait_end(&self->dev, self->queue, seqno);
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 1, &seqno));
+	EXPECT_EQ(257, seqno);
+	wait_end(&self->dev, self->queue, seqno);
+}
+
+TEST_F(wait, stop_ends_a_job_and_keeps_its_tokens)
+{
+	struct drm_flightllm_stop stop = { .queue = self->queue };
+	struct drm_flightllm_job jobs[200];
+	struct drm_flightllm_wait out;
+	uint64_t seqno;
+
+	for (int i = 0; i < 200; i++)
+		jobs[i] = run_job();
+	job_row(&self->job)->generate = 256;
+	job_record(&self->job)->notify_tokens = 1;
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 200, &seqno));
+	ASSERT_EQ(0, _wait(&self->dev, self->queue, 1, 1, in_ms(30000), &out));
+	stop.seqno = 200;
+	ASSERT_EQ(0, CALL(&self->dev, STOP, &stop));
+	out = wait_end(&self->dev, self->queue, 200);
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_STOPPED, out.status);
+	EXPECT_EQ(0, out.made);
+	/* Those behind it are not concerned. */
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 1, &seqno));
+	out = wait_end(&self->dev, self->queue, seqno);
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, out.status);
+	EXPECT_EQ(256, out.made);
+}
+
+TEST_F(wait, stop_refuses_what_it_does_not_know)
+{
+	struct drm_flightllm_stop args = { .queue = self->queue };
+
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, STOP, &args));
+	args.seqno = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, STOP, &args));
+	args.queue = 0x7777;
+	EXPECT_EQ(-ENOENT, CALL(&self->dev, STOP, &args));
+	args.pad = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, STOP, &args));
+}
+
+TEST_F(wait, fault_query_refuses_what_it_does_not_know)
+{
+	struct drm_flightllm_fault_query good = { .context = self->context }, bad;
+
+	bad = good;
+	EXPECT_EQ(0, CALL(&self->dev, FAULT_QUERY, &bad));
+	EXPECT_EQ(0, bad.count);
+	bad = good, bad.context = 0x7777;
+	EXPECT_EQ(-ENOENT, CALL(&self->dev, FAULT_QUERY, &bad));
+	bad = good, bad.flags = 2;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, FAULT_QUERY, &bad));
+	bad = good, bad.eventfd = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, FAULT_QUERY, &bad));
+	bad = good, bad.reserved[0] = 1;
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, FAULT_QUERY, &bad));
+}
+
+TEST_HARNESS_MAIN
