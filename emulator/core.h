@@ -100,8 +100,8 @@ int core_fault_at(struct core *core, unsigned int u, enum flm_fault kind);
 bool core_is_aborted(struct core *core);
 
 /*
- * `rows` rows of `bytes` bytes, `pitch` apart, at `place` + `skip`. NULL after fault BUFFER. No rows
- * or no bytes: nothing is checked, and nothing may be touched through the result.
+ * `rows` rows of `bytes` bytes, `pitch` apart, at `place` + `skip`. NULL after fault BUFFER. No
+ * rows or no bytes: nothing is checked, and nothing may be touched through the result.
  */
 const uint8_t *core_in(struct core *core, const struct place *place, uint64_t skip, uint64_t rows,
 		       uint64_t pitch, uint64_t bytes, unsigned int align);

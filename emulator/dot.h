@@ -14,8 +14,8 @@ struct dot {
 	const char *name;
 
 	/*
-	 * One strip, one token, all groups of a tile: sum = sum of code * a over the group's columns;
-	 * acc[r] = acc[r] + (float(sum - zero * a_sums[g]) * scales[g][r]) * a_scales[g].
+	 * One strip, one token, all groups of a tile: sum = sum of code * a over the group's
+	 * columns; acc[r] = acc[r] + (float(sum - zero * a_sums[g]) * scales[g][r]) * a_scales[g].
 	 * codes [cols / 4][16][4], a [cols], a_scales float32 [groups] without alignment.
 	 */
 	void (*strip)(const uint8_t *codes, uint32_t cols, int zero, const int8_t *a,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Passes: the cores of a job together, and the threads that run them. A core runs until it stands
- * (unit.c) and never blocks a host thread, so any number of threads serves any number of cores. When no
- * core of a job runs, what they wait for is decided at one place: an exchange, the end, or a
- * deadlock.
+ * (unit.c) and never blocks a host thread, so any number of threads serves any number of cores.
+ * When no core of a job runs, what they wait for is decided at one place: an exchange, the end, or
+ * a deadlock.
  */
 #include "emulator/exec.h"
 

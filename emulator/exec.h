@@ -39,11 +39,11 @@ struct exec_pass {
 	struct exec_stream streams[FLM_UNITS];
 	uint32_t lengths[FLM_LENGTHS];
 	uint32_t registers[EXEC_CORES_MAX][FLM_CORE_REGISTERS];
-	const uint32_t *tokens;			/* [lengths[TOKENS]] ids of the pass; NULL: none written */
+	const uint32_t *tokens;			/* [lengths[TOKENS]] ids; NULL: not written */
 	const uint32_t *pages;			/* page list of the row */
 	uint32_t page_count;
-	uint32_t kv_start;			/* KV length at the start of the job: shared below */
-	struct {				/* logits the job wants; the segment is the lowest core's */
+	uint32_t kv_start;			/* KV length at the job's start: shared below */
+	struct {				/* logits wanted; the lowest core's segment */
 		unsigned int wanted;		/* enum flm_logits_mode */
 		unsigned int ends_prompt;	/* this pass ends the prompt or is entry 1 */
 		unsigned int segment;

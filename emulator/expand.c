@@ -70,8 +70,8 @@ int expand_zero(const struct tile *tile)
 }
 
 /*
- * `parts` runs of `run` codes share `run` bytes, the first run in the lowest bits: 1, 2 or 4 parts of
- * 8, 4 or 2 bits. Both dense vectors and sparse blocks are packed so.
+ * `parts` runs of `run` codes share `run` bytes, the first run in the lowest bits: 1, 2 or 4 parts
+ * of 8, 4 or 2 bits. Both dense vectors and sparse blocks are packed so.
  */
 static inline __attribute__((always_inline))
 void unpack(const uint8_t *restrict in, uint32_t run, unsigned int parts, uint8_t *restrict out)
@@ -140,7 +140,7 @@ static void expand_dense(const struct tile *tile, const uint8_t *codes, uint8_t 
 		for (v = 0; v < quads / parts; v++)
 			unpack_plane(codes + v * QUAD, QUAD, parts, out + v * parts * QUAD);
 		codes += quads / parts * QUAD;
-		/* The words of top bits continue the vectors: bit 4r + j of word q is code q * 64 + 4r + j. */
+		/* Words of top bits continue the vectors: bit i of word q is code 64 q + i. */
 		if (tile->width == 3 || tile->width == 5) {
 			add_top_bits(codes, quads * QUAD, 1u << (tile->width - 1), out);
 			codes += quads * 8;

@@ -255,7 +255,26 @@ static bool serve_client(struct vfu *vfu, int client, int signals)
 	return go_on;
 }
 
-static void serve(struct vfu *vfu, int listener, int signals, bool keep)
+/*
+ * A reset takes its time, and until it is over the last client's bytes are in the card's memory;
+ * the next one is not let in before. Returns false when a signal asks to stop.
+ */
+static bool wait_ready(struct card *card, int signals)
+{
+	struct pollfd p = { .fd = signals, .events = POLLIN };
+
+	for (;;) {
+		uint32_t state = 0;
+
+		card_reg_read(card, FLM_REG_STATE, &state, sizeof(state));
+		if (FLM_REG_GET(state, STATE, READY))
+			return true;
+		if (poll(&p, 1, 5) > 0)
+			return false;
+	}
+}
+
+static void serve(struct vfu *vfu, struct card *card, int listener, int signals, bool keep)
 {
 	struct pollfd p[2] = {
 		{ .fd = signals, .events = POLLIN }, { .fd = listener, .events = POLLIN },
@@ -274,7 +293,7 @@ static void serve(struct vfu *vfu, int listener, int signals, bool keep)
 		client = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (client < 0)
 			continue;	/* it left before we looked */
-		if (!serve_client(vfu, client, signals) || !keep)
+		if (!serve_client(vfu, client, signals) || !keep || !wait_ready(card, signals))
 			return;
 	} while (true);
 }
@@ -314,7 +333,7 @@ int main(int argc, char **argv)
 	if (ret)
 		errx(EXIT_FAILED, "this card does not fit a PCI slot: %s", strerror(-ret));
 	listener = listen_on(o.socket);
-	serve(vfu, listener, signals, o.keep);
+	serve(vfu, card, listener, signals, o.keep);
 	unlink(o.socket);
 	card_free(card);
 	vfu_free(vfu);

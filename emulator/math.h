@@ -110,7 +110,7 @@ struct math_sampler {
 	uint64_t seed;
 };
 
-/* Which of `count` >= 1 candidates, at most 1024, in their order, becomes the token at `position`. */
+/* Which of 1..1024 candidates, in their order, becomes the token at `position`. */
 uint32_t math_choose(const float *logits, uint32_t count, const struct math_sampler *sampler,
 		     uint32_t position);
 

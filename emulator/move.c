@@ -263,7 +263,8 @@ static int store_kv(struct core *core, const struct insn *insn)
 		core->fault.segment = (unsigned int)pages.segment;
 		return core_fault(core, FLM_FAULT_RIGHTS);
 	}
-	values = core_in(core, PLACE(insn, ST_KV, SRC), 0, pages.count, pitch, pages.value_bytes, 1);
+	values =
+		core_in(core, PLACE(insn, ST_KV, SRC), 0, pages.count, pitch, pages.value_bytes, 1);
 	if (!values)
 		return -1;
 	scales = core_in(core, PLACE(insn, ST_KV, SRC_SCALES), 0, pages.count, scale_pitch,
@@ -333,19 +334,27 @@ int move_run(struct core *core, const struct insn *insn)
 {
 	switch (insn->kind) {
 	case FLM_INSN_LD_LINEAR:
-		return load_rows(core, (struct rows) {
-			.segment = VALUE(insn, LD_LINEAR, SEG), .offset = VALUE(insn, LD_LINEAR, OFF),
-			.memory_pitch = VALUE(insn, LD_LINEAR, SRC_PITCH),
-			.chip_pitch = VALUE(insn, LD_LINEAR, DST_PITCH),
-			.rows = VALUE(insn, LD_LINEAR, ROWS), .bytes = VALUE(insn, LD_LINEAR, BYTES),
-		}, PLACE(insn, LD_LINEAR, DST));
+		return load_rows(core,
+				 (struct rows){
+					 .segment = VALUE(insn, LD_LINEAR, SEG),
+					 .offset = VALUE(insn, LD_LINEAR, OFF),
+					 .memory_pitch = VALUE(insn, LD_LINEAR, SRC_PITCH),
+					 .chip_pitch = VALUE(insn, LD_LINEAR, DST_PITCH),
+					 .rows = VALUE(insn, LD_LINEAR, ROWS),
+					 .bytes = VALUE(insn, LD_LINEAR, BYTES),
+				 },
+				 PLACE(insn, LD_LINEAR, DST));
 	case FLM_INSN_ST_LINEAR:
-		return store_rows(core, (struct rows) {
-			.segment = VALUE(insn, ST_LINEAR, SEG), .offset = VALUE(insn, ST_LINEAR, OFF),
-			.memory_pitch = VALUE(insn, ST_LINEAR, DST_PITCH),
-			.chip_pitch = VALUE(insn, ST_LINEAR, SRC_PITCH),
-			.rows = VALUE(insn, ST_LINEAR, ROWS), .bytes = VALUE(insn, ST_LINEAR, BYTES),
-		}, PLACE(insn, ST_LINEAR, SRC));
+		return store_rows(core,
+				  (struct rows){
+					  .segment = VALUE(insn, ST_LINEAR, SEG),
+					  .offset = VALUE(insn, ST_LINEAR, OFF),
+					  .memory_pitch = VALUE(insn, ST_LINEAR, DST_PITCH),
+					  .chip_pitch = VALUE(insn, ST_LINEAR, SRC_PITCH),
+					  .rows = VALUE(insn, ST_LINEAR, ROWS),
+					  .bytes = VALUE(insn, ST_LINEAR, BYTES),
+				  },
+				  PLACE(insn, ST_LINEAR, SRC));
 	case FLM_INSN_LD_TILE:
 		return load_tile(core, insn);
 	case FLM_INSN_LD_KV:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * MM and MV: one implementation of linear, qk and pv, because an MV is an MM of one token. A tile is
- * expanded once and then meets all tokens; a dense 8-bit tile is used where it lies on chip.
+ * MM and MV: one implementation of linear, qk and pv, because an MV is an MM of one token. A tile
+ * is expanded once and then meets all tokens; a dense 8-bit tile is used where it lies on chip.
  */
 #include <string.h>
 
@@ -211,8 +211,8 @@ struct checked {
 };
 
 /*
- * A run: positions of one token whose key blocks the mask keeps, all of them where there is no mask.
- * Tokens are rows: one is finished before the next is read.
+ * A run: positions of one token whose key blocks the mask keeps, all of them where there is no
+ * mask. Tokens are rows: one is finished before the next is read.
  */
 struct run {
 	uint64_t token;
@@ -254,7 +254,8 @@ static int check(struct core *core, const struct attention *op, uint64_t a_bytes
 	ok->a = core_in(core, op->a, 0, op->tokens, op->a_pitch, a_bytes, 1);
 	if (!ok->a)
 		return -1;
-	ok->a_scales = core_in(core, op->a_scales, 0, op->tokens, op->a_scale_pitch, a_scale_bytes, 4);
+	ok->a_scales =
+		core_in(core, op->a_scales, 0, op->tokens, op->a_scale_pitch, a_scale_bytes, 4);
 	if (!ok->a_scales)
 		return -1;
 	ok->b = core_in(core, op->b, 0, op->positions, op->b_pitch, op->dim, 1);

@@ -17,7 +17,7 @@
 		for (l = 0; l < MATH_LANES; l++)
 
 struct sfu {
-	const uint8_t *a, *b, *c;	/* row 0 of each operand; never touched where row_bytes is 0 */
+	const uint8_t *a, *b, *c; /* row 0 of each operand; never touched where row_bytes is 0 */
 	uint8_t *out, *scales;		/* scales: where quant writes C */
 	uint64_t a_pitch, b_pitch, c_pitch, out_pitch;
 	uint64_t rows, pos;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * A core as a state machine: its six units run in turn, each as far as its tokens reach, until none
- * can go on. Then the core has ended, has a fault, waits for the other cores, or is stuck. Which unit
- * goes first cannot matter: whatever two units both touch is ordered by tokens.
+ * can go on. Then the core has ended, has a fault, waits for the other cores, or is stuck. Which
+ * unit goes first cannot matter: whatever two units both touch is ordered by tokens.
  */
 #include <endian.h>
 #include <string.h>
@@ -59,7 +59,8 @@ static int loop_open(struct core *core, unsigned int u)
 	uint32_t start = unit->at + unit->insn.words;
 	int64_t count = loop_count(core, &unit->insn);
 
-	if (unit->depth == FLM_LOOP_DEPTH || count == -2 || !body || !is_end(unit, start + body - 1))
+	if (unit->depth == FLM_LOOP_DEPTH || count == -2 || !body ||
+	    !is_end(unit, start + body - 1))
 		return core_fault_at(core, u, FLM_FAULT_OPCODE);
 	if (count < 0)
 		return core_fault_at(core, u, FLM_FAULT_BOUND);
@@ -111,8 +112,8 @@ static int fetch(struct core *core, unsigned int u)
 	const struct sources sources = {
 		core->pass->lengths, core->pass->registers[core->index], unit->trips, unit->depth
 	};
-	enum flm_fault kind = decode(unit->stream.words + unit->at, unit->stream.count - unit->at, u,
-				     &sources, &unit->insn);
+	enum flm_fault kind = decode(unit->stream.words + unit->at, unit->stream.count - unit->at,
+				     u, &sources, &unit->insn);
 
 	if (kind)
 		return core_fault_at(core, u, kind);

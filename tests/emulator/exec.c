@@ -348,7 +348,8 @@ static void test_exchange(void)
 
 	begin(7);
 	for (core = 0; core < 3; core++) {
-		float x[3] = { (float)core, -(float)core, core == 1 ? math_float(0xffc00001) : 1.0f };
+		float x[3] = { (float)core, -(float)core,
+			       core == 1 ? math_float(0xffc00001) : 1.0f };
 
 		memcpy(chip(core, ACT(0)), x, 12);
 	}
@@ -357,8 +358,8 @@ static void test_exchange(void)
 	SET_SIZE(w, SYS_MAX, COUNT, 3);
 	holds = !run();
 	for (core = 0; core < 3; core++)
-		holds = holds && float_at(core, ACT(0)) == 2.0f && word_at(core, ACT(4)) == 0x80000000 &&
-			word_at(core, ACT(8)) == 0x7fc00000;
+		holds = holds && float_at(core, ACT(0)) == 2.0f &&
+			word_at(core, ACT(4)) == 0x80000000 && word_at(core, ACT(8)) == 0x7fc00000;
 	ok(holds, "allmax keeps the greatest, the first of equals, and NaN");
 
 	begin(5);

@@ -327,7 +327,8 @@ static void gen_deep(struct gen *g)
 	gen_empty(g, FLM_UNIT_LD);
 	for (i = 0; i < FLM_LOOP_DEPTH; i++) {
 		for (u = 0; u < FLM_UNITS; u++)
-			loops[i][u] = open_loop(&g->streams[u], FLM_CLASS_CONST, 0, 1 + (i == 3), 2);
+			loops[i][u] =
+				open_loop(&g->streams[u], FLM_CLASS_CONST, 0, 1 + (i == 3), 2);
 		g->trips[g->depth++] = 1 + (i == 3);
 	}
 	gen_cover(g, GEN_DEEP);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all of generate.h stands on: the state of a program being made, random numbers, the baton, and
- * operands. Addresses, offsets and sizes are hidden behind constants, registers and loop indices
- * that add up to what is wanted; outputs of an instruction touch nothing else of it.
+ * What all of generate.h stands on: the state of a program being made, random numbers, the baton,
+ * and operands. Addresses, offsets and sizes are hidden behind constants, registers and loop
+ * indices that add up to what is wanted; outputs of an instruction touch nothing else of it.
  */
 #ifndef TESTS_EMULATOR_GENERATE_BASE_H
 #define TESTS_EMULATOR_GENERATE_BASE_H
@@ -290,7 +290,8 @@ static struct gen_region gen_place(struct gen *g, struct stream *s, unsigned int
 			break;
 	}
 	if (tries == 1000) {
-		fprintf(stderr, "seed %llu: no room for %u bytes\n", (unsigned long long)g->seed, bytes);
+		fprintf(stderr, "seed %llu: no room for %u bytes\n", (unsigned long long)g->seed,
+			bytes);
 		abort();
 	}
 	g->regions[g->region_count++] = region;
@@ -328,7 +329,8 @@ static uint32_t gen_in_pitch(struct gen *g, uint32_t bytes, uint32_t align)
 
 static uint32_t gen_out_pitch(struct gen *g, uint32_t bytes, uint32_t align)
 {
-	return (bytes + align - 1) / align * align + (gen_chance(g, 2) ? gen_below(g, 8) * align : 0);
+	return (bytes + align - 1) / align * align +
+	       (gen_chance(g, 2) ? gen_below(g, 8) * align : 0);
 }
 
 static uint32_t gen_span(uint32_t rows, uint32_t pitch, uint32_t bytes)

@@ -52,7 +52,8 @@ static void gen_tile(struct gen *g, struct flm_strip *strip, uint32_t width, uin
 	at = gen_constants(g, 32 * groups);
 	strip->scales = htole32(at / 64);
 	for (i = 0; i < 16 * groups; i++) {
-		uint32_t half = gen_below(g, 2) << 15 | gen_between(g, 1, 16) << 10 | gen_below(g, 1024);
+		uint32_t half =
+			gen_below(g, 2) << 15 | gen_between(g, 1, 16) << 10 | gen_below(g, 1024);
 
 		if (gen_chance(g, 200))
 			half = GEN_ANY(g, 0, 0x8000, 1, 0x83ff, 0x7c00, 0xfe00, 0x7bff);
@@ -204,7 +205,8 @@ static void gen_linear(struct gen *g)
 
 static void gen_attention(struct gen *g, bool is_pv, bool is_mv)
 {
-	uint32_t dim = gen_chance(g, 6) ? gen_between(g, 1, 300) : GEN_ANY(g, 8, 32, 48, 64, 80, 128);
+	uint32_t dim =
+		gen_chance(g, 6) ? gen_between(g, 1, 300) : GEN_ANY(g, 8, 32, 48, 64, 80, 128);
 	uint32_t positions = gen_between(g, 1, 150), tokens = is_mv ? 1 : gen_between(g, 1, 5);
 	bool is_masked = gen_chance(g, 2);
 	uint32_t query = gen_below(g, 200), key = gen_below(g, 10) * (is_pv ? 64 : 37), flags = 0;
@@ -227,7 +229,8 @@ static void gen_attention(struct gen *g, bool is_pv, bool is_mv)
 	b_scale_pitch = gen_in_pitch(g, a_scale_bytes, 4);
 	out_pitch = gen_out_pitch(g, out_bytes, 4);
 	mask_pitch = gen_between(g, 0, 4);
-	mask_bytes = gen_span((query + tokens - 1) / 64 + 1, mask_pitch, (key + positions - 1) / 512 + 1);
+	mask_bytes = gen_span((query + tokens - 1) / 64 + 1, mask_pitch,
+			      (key + positions - 1) / 512 + 1);
 	g->coverage.dims[dim] += !g->skipped;
 	if (is_pv && gen_chance(g, 2))
 		flags = FLM_MM_PV_FIRST;
@@ -262,8 +265,10 @@ static void gen_attention(struct gen *g, bool is_pv, bool is_mv)
 
 static void gen_misc(struct gen *g, unsigned int mode)
 {
-	uint32_t rows = gen_between(g, 1, 5), cols = gen_between(g, 1, 200), imm = 0, pos = 0, flags = 0;
-	uint32_t a_bytes, b_bytes = 0, c_bytes = 0, out_bytes, a_align = 4, c_align = 4, out_align = 4;
+	uint32_t rows = gen_between(g, 1, 5), cols = gen_between(g, 1, 200), imm = 0, pos = 0,
+		 flags = 0;
+	uint32_t a_bytes, b_bytes = 0, c_bytes = 0, out_bytes, a_align = 4, c_align = 4,
+			  out_align = 4;
 	bool may_vary = true, has_a = mode != FLM_MISC_FILL, is_same = false, has_c_rows = true;
 	uint32_t *w = GEN_INSN(g, MISC, MISC), pitch, groups;
 	struct stream *s = &g->streams[FLM_UNIT_MISC];
@@ -351,7 +356,8 @@ static void gen_misc(struct gen *g, unsigned int mode)
 		if (pos > INT32_MAX) {
 			SET(w, MISC, POS, 0x7fffffff);
 			while (pos > INT32_MAX) {
-				uint32_t part = pos - INT32_MAX < INT32_MAX ? pos - INT32_MAX : INT32_MAX;
+				uint32_t part =
+					pos - INT32_MAX < INT32_MAX ? pos - INT32_MAX : INT32_MAX;
 
 				/* core register 1 is one in all cores */
 				term(s, FLM_MISC_POS_SLOT, FLM_CLASS_CORE, 1, (int32_t)part);

@@ -84,7 +84,8 @@ static void gen_gather(struct gen *g, bool from_tokens)
 	} else {
 		at = gen_constants(g, 4 * rows);
 		for (i = 0; i < rows; i++) {
-			uint32_t index = htole32(gen_chance(g, 4) ? limit - 1 : gen_below(g, limit));
+			uint32_t index =
+				htole32(gen_chance(g, 4) ? limit - 1 : gen_below(g, limit));
 
 			memcpy(g->constants + at + 4 * i, &index, 4);
 		}
@@ -106,8 +107,10 @@ static void gen_gather(struct gen *g, bool from_tokens)
 
 static void gen_kv(struct gen *g, bool is_store)
 {
-	uint32_t value_bytes = GEN_ANY(g, 8, 32, 48, 64, 80, 128, 7), scale_bytes = GEN_ANY(g, 4, 8, 0);
-	uint32_t values = gen_below(g, 20) * 64, scales = values + 64 * value_bytes + gen_below(g, 9);
+	uint32_t value_bytes = GEN_ANY(g, 8, 32, 48, 64, 80, 128, 7),
+		 scale_bytes = GEN_ANY(g, 4, 8, 0);
+	uint32_t values = gen_below(g, 20) * 64,
+		 scales = values + 64 * value_bytes + gen_below(g, 9);
 	uint32_t end = g->page_count * FLM_PAGE, first, count, pitch, scale_pitch, queries, query;
 	struct stream *s;
 	uint32_t *w;

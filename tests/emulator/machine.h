@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One machine of three cores for the tests of single instructions, and the instructions that many of
- * them need. A test begins with begin(), emits into the six streams, and looks at what run() did.
+ * One machine of three cores for the tests of single instructions, and the instructions that many
+ * of them need. A test begins with begin(), emits into the six streams, and looks at what run()
+ * did.
  *
  *	begin(1);
  *	misc(FLM_MISC_ADD, 1, 4, 0);
@@ -104,7 +105,8 @@ static inline bool words_are(uint32_t address, const uint32_t *want, unsigned in
 	for (i = 0; i < count; i++) {
 		if (word_at(0, address + 4 * i) == want[i])
 			continue;
-		printf("# word %u is 0x%08x, not 0x%08x\n", i, word_at(0, address + 4 * i), want[i]);
+		printf("# word %u is 0x%08x, not 0x%08x\n", i, word_at(0, address + 4 * i),
+		       want[i]);
 		return false;
 	}
 	return true;
@@ -125,7 +127,8 @@ static inline uint32_t *fill(uint32_t out, uint32_t value)
 	return w;
 }
 
-static inline uint32_t *load(uint32_t segment, uint32_t off, uint32_t dst, uint32_t rows, uint32_t bytes)
+static inline uint32_t *load(uint32_t segment, uint32_t off, uint32_t dst, uint32_t rows,
+			     uint32_t bytes)
 {
 	uint32_t *w = EMIT(ld, LD_LINEAR);
 
@@ -170,7 +173,7 @@ static inline uint32_t *misc(unsigned int mode, uint32_t rows, uint32_t cols, ui
 	return w;
 }
 
-/* Segment 1 is each core's own memory, 2 the same constants for all and read only; 3 is not bound. */
+/* Segment 1 is each core's own memory, 2 constants for all, read only; 3 is not bound. */
 static inline bool machine_open(void)
 {
 	unsigned int core;

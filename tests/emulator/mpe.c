@@ -43,7 +43,8 @@ static int value_of(unsigned int width, uint32_t code)
 static void make_tile(unsigned int width, int n, uint32_t blocks, uint32_t row, struct plain *plain)
 {
 	uint32_t codes_at = 4096, n_at = 200000, masks_at = 210000 / 64 * 64, scales_at = 300032;
-	uint32_t cols = blocks * 16, groups = (cols + 63) / 64, g, r, c, b, at = codes_at, masks = 0;
+	uint32_t cols = blocks * 16, groups = (cols + 63) / 64, g, r, c, b, at = codes_at,
+		 masks = 0;
 	unsigned int bits = width == 8 ? 8 : width >= 4 ? 4 : 2, parts = 8 / bits;
 	struct flm_strip *strip = (struct flm_strip *)(constants + 64 + 32 * row);
 
@@ -259,7 +260,8 @@ static void test_linear(void)
 	for (i = 0; i < 5; i++)
 		for (k = 0; k < 7; k++)
 			for (n = 0; n < 7; n++)
-				holds = holds && linear_is_right(widths[i], ns[n], blocks[k], false) &&
+				holds = holds &&
+					linear_is_right(widths[i], ns[n], blocks[k], false) &&
 					linear_is_right(widths[i], ns[n], blocks[k], true);
 	ok(holds, "linear of every width, sparsity and last group equals the plain loop");
 	ok(linear_is_right(4, -1, 256, false) && linear_is_right(2, 8, 256, true),
@@ -377,18 +379,20 @@ static void test_dot(void)
 				scales[i / 16][i % 16] = math_half((uint16_t)(draw() & 0xbfff));
 			for (i = 0; i < 16; i++)
 				acc[0][i] = acc[1][i] = (float)draw();
-			plain->strip(codes, cols, 128, a, a_sums, (uint8_t *)a_scales, scales, acc[0]);
-			other->strip(codes, cols, 128, a, a_sums, (uint8_t *)a_scales, scales, acc[1]);
+			plain->strip(codes, cols, 128, a, a_sums, (uint8_t *)a_scales, scales,
+				     acc[0]);
+			other->strip(codes, cols, 128, a, a_sums, (uint8_t *)a_scales, scales,
+				     acc[1]);
 			holds = holds && !memcmp(acc[0], acc[1], sizeof(acc[0]));
 		}
 		for (cols = 1; cols <= 1024; cols = cols * 3 / 2 + 1) {
 			count = 1 + draw() % 64;
 			for (i = 0; i < sizeof(b); i++)
 				b[i] = i % 3 ? (int8_t)draw() : -128;
-			plain->keys(a, (uint8_t *)a_scales, b, 1024, (uint8_t *)scales, 4, cols, count,
-				    out[0]);
-			other->keys(a, (uint8_t *)a_scales, b, 1024, (uint8_t *)scales, 4, cols, count,
-				    out[1]);
+			plain->keys(a, (uint8_t *)a_scales, b, 1024, (uint8_t *)scales, 4, cols,
+				    count, out[0]);
+			other->keys(a, (uint8_t *)a_scales, b, 1024, (uint8_t *)scales, 4, cols,
+				    count, out[1]);
 			plain->values(a, b, 1024, count, cols, sums[0]);
 			other->values(a, b, 1024, count, cols, sums[1]);
 			holds = holds && !memcmp(out[0], out[1], count * 4) &&
@@ -489,7 +493,8 @@ static bool attention_is_right(uint32_t dim, bool is_masked)
 			}
 			if (is_masked && !kept(62 + t, 10 + p))
 				acc = 0.0f;
-			holds = holds && word_at(0, GLB(16384 + 1024 * t + 4 * p)) == math_bits(acc);
+			holds = holds &&
+				word_at(0, GLB(16384 + 1024 * t + 4 * p)) == math_bits(acc);
 		}
 	}
 	begin(1);
@@ -514,7 +519,8 @@ static bool attention_is_right(uint32_t dim, bool is_masked)
 				x = (float)sum * float_at(0, GLB(16 * t + 4 * g));
 				acc = acc + x;
 			}
-			holds = holds && word_at(0, GLB(16384 + 1024 * t + 4 * d)) == math_bits(acc);
+			holds = holds &&
+				word_at(0, GLB(16384 + 1024 * t + 4 * d)) == math_bits(acc);
 		}
 	}
 	return holds;
@@ -527,7 +533,8 @@ static void test_attention(void)
 	uint32_t i, *w;
 
 	for (i = 0; i < 6; i++)
-		holds = holds && attention_is_right(dims[i], false) && attention_is_right(dims[i], true);
+		holds = holds && attention_is_right(dims[i], false) &&
+			attention_is_right(dims[i], true);
 	ok(holds, "qk and pv of every head size, masked or not, equal the plain loops");
 	begin(1);
 	w = mm_pv(8, 10, 1, FLM_MM_PV_MASK);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * random [COUNT [SEED]]: COUNT random programs from SEED on, run by the emulator and by the reference
- * that was written from SPEC.md alone. On-chip buffers, memory, sampled tokens and faults must be
- * equal to the bit. One program in eight is broken in one place. What all programs together
+ * random [COUNT [SEED]]: COUNT random programs from SEED on, run by the emulator and by the
+ * reference that was written from SPEC.md alone. On-chip buffers, memory, sampled tokens and faults
+ * must be equal to the bit. One program in eight is broken in one place. What all programs together
  * executed is counted, and nothing may be missing.
  */
 #include "emulator/exec.h"
@@ -139,7 +139,7 @@ static void break_value(uint32_t *w, unsigned int insn)
 /* One change that may make it fail; whether and how it does both sides must agree on. */
 static void break_program(uint64_t *watchdog)
 {
-	/* The last of these may break several instructions, so which comes first must be certain. */
+	/* The last ones may break several instructions: only where the order is certain. */
 	unsigned int insn, what = gen_below(&gen, gen.cores > 1 ? 15 : 18);
 	uint32_t *w = pick_insn(gen_below(&gen, FLM_UNITS), &insn);
 
@@ -165,14 +165,15 @@ static void break_program(uint64_t *watchdog)
 	case 5:
 	case 6:
 		if (insn == FLM_INSN_LD_LINEAR || insn == FLM_INSN_ST_LINEAR ||
-		    insn == FLM_INSN_LD_KV || insn == FLM_INSN_ST_KV || insn == FLM_INSN_LD_GATHER ||
-		    insn == FLM_INSN_LD_TILE || insn == FLM_INSN_MM_LINEAR ||
-		    insn == FLM_INSN_MV_LINEAR)
+		    insn == FLM_INSN_LD_KV || insn == FLM_INSN_ST_KV ||
+		    insn == FLM_INSN_LD_GATHER || insn == FLM_INSN_LD_TILE ||
+		    insn == FLM_INSN_MM_LINEAR || insn == FLM_INSN_MV_LINEAR)
 			SET(w, LD_LINEAR, SEG, GEN_ANY(&gen, GEN_SEG_NONE, GEN_SEG_CONSTANTS, 255));
 		break;
 	case 7:
 		/* Word 1 on: far away, or negative, or the top bit. */
-		w[1 + gen_below(&gen, rows[insn].words)] ^= GEN_ANY(&gen, 0x80000000, 0x0f000000, 1);
+		w[1 + gen_below(&gen, rows[insn].words)] ^=
+			GEN_ANY(&gen, 0x80000000, 0x0f000000, 1);
 		break;
 	case 8:
 		if (insn == FLM_INSN_LOOP)
@@ -209,7 +210,8 @@ static int run_emulator(struct exec *exec, uint64_t watchdog, struct exec_result
 	unsigned int u;
 
 	for (u = 0; u < FLM_UNITS; u++)
-		pass.streams[u] = (struct exec_stream) { gen.streams[u].words, gen.streams[u].count };
+		pass.streams[u] =
+			(struct exec_stream){ gen.streams[u].words, gen.streams[u].count };
 	memcpy(pass.lengths, gen.lengths, sizeof(pass.lengths));
 	memcpy(pass.registers, gen.registers, sizeof(gen.registers));
 	pass.logits.wanted = gen.logits_mode;
@@ -340,7 +342,8 @@ static bool try_program(uint64_t seed, bool *is_complete, uint32_t faults[FLM_FA
 	is_broken = gen_chance(&gen, 8);
 	if (is_broken)
 		break_program(&watchdog);
-	ref.sampler.temperature = gen_chance(&gen, 3) ? 0.0f : (float)gen_between(&gen, 1, 40) / 8.0f;
+	ref.sampler.temperature =
+		gen_chance(&gen, 3) ? 0.0f : (float)gen_between(&gen, 1, 40) / 8.0f;
 	ref.sampler.top_k = gen_chance(&gen, 2) ? gen_below(&gen, 50) : 0;
 	ref.sampler.top_p = gen_chance(&gen, 2) ? (float)gen_below(&gen, 110) / 100.0f : 0.0f;
 	ref.sampler.min_p = gen_chance(&gen, 2) ? (float)gen_below(&gen, 50) / 1000.0f : 0.0f;
@@ -354,7 +357,8 @@ static bool try_program(uint64_t seed, bool *is_complete, uint32_t faults[FLM_FA
 		return false;
 	if (result.fault.kind) {
 		if (!is_broken)
-			printf("# fault %u of a program that was not broken: core %u, unit %u, word %u\n",
+			printf("# fault %u of a program that was not broken: core %u, unit %u, "
+			       "word %u\n",
 			       result.fault.kind, result.fault.core, result.fault.unit,
 			       result.fault.word);
 		return is_broken;
@@ -392,13 +396,15 @@ static void report_coverage(void)
 
 	for (i = 0; i < FLM_INSNS; i++)
 		if (i != FLM_INSN_LOOP && i != FLM_INSN_END && i != FLM_INSN_MISC)
-			ok(total.insn[i], "%s was executed in %u places", mnemonics[i], total.insn[i]);
+			ok(total.insn[i], "%s was executed in %u places", mnemonics[i],
+			   total.insn[i]);
 	for (i = 0; i < FLM_MISCS; i++)
 		ok(total.misc[i], "%s was executed in %u places", miscs[i], total.misc[i]);
 	for (i = 0; i < GEN_FEATURES; i++)
 		ok(total.feature[i], "%s was seen %u times", gen_features[i], total.feature[i]);
 	for (i = 0; i < 6; i++)
-		ok(total.dims[dims[i]], "heads of %u were seen %u times", dims[i], total.dims[dims[i]]);
+		ok(total.dims[dims[i]], "heads of %u were seen %u times", dims[i],
+		   total.dims[dims[i]]);
 	for (i = 0; i < GEN_COMBINATIONS; i++)
 		least = total.combination[i] < least ? total.combination[i] : least;
 	ok(!count_zeros(total.combination, GEN_COMBINATIONS),

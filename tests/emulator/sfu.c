@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The arithmetic of chapters Numbers and Sampling, and each operation of MISC, against literals that
- * were computed from SPEC-isa.md by other means than C.
+ * The arithmetic of chapters Numbers and Sampling, and each operation of MISC, against literals
+ * that were computed from SPEC.md by other means than C.
  */
 #include "tests/emulator/machine.h"
 
@@ -137,7 +137,8 @@ static void test_misc(void)
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f07a1c5, 0xbf07a1c5, 0x3f07a1c5, 0xbfcb72a8), "rmsnorm");
 	begin_misc();
 	misc(FLM_MISC_LAYERNORM, 1, 4, eps);
-	ok(!run() && WORDS_ARE(ACT(0), 0x3eebce4f, 0xbf3ca90b, 0xbf91f7b8, 0xbeaac54c), "layernorm");
+	ok(!run() && WORDS_ARE(ACT(0), 0x3eebce4f, 0xbf3ca90b, 0xbf91f7b8, 0xbeaac54c),
+	   "layernorm");
 	begin_misc();
 	put_floats(GLB(256), (const float[]) { 0.5f, -1.0f, 0.25f, 2.0f }, 4);
 	misc(FLM_MISC_ROPE, 1, 4, 4);

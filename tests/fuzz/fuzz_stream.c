@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Hostile instruction streams. The first byte chooses: even, the input is six streams as they are; odd,
- * it is the seed of a legal program, then patches to it, so that what lies deep in an operation is
- * reached as well. Nothing is expected but that the pass ends, with or without a fault, and that
- * the sanitizers have nothing to say.
+ * Hostile instruction streams. The first byte chooses: even, the input is six streams as they are;
+ * odd, it is the seed of a legal program, then patches to it, so that what lies deep in an
+ * operation is reached as well. Nothing is expected but that the pass ends, with or without a
+ * fault, and that the sanitizers have nothing to say.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -50,7 +50,8 @@ static void set_up(void)
 	for (c = 0; c < GEN_CORES; c++) {
 		for (s = 1; s < 6; s++) {
 			flat.segments[c][s].bytes = s == GEN_SEG_CONSTANTS ? constants : memory[c];
-			flat.segments[c][s].length = s == GEN_SEG_CONSTANTS ? GEN_CONSTANTS : MEMORY;
+			flat.segments[c][s].length =
+				s == GEN_SEG_CONSTANTS ? GEN_CONSTANTS : MEMORY;
 			flat.segments[c][s].rights = s == GEN_SEG_CONSTANTS ? FLM_RIGHT_R :
 				FLM_RIGHT_R | FLM_RIGHT_W;
 		}
@@ -95,7 +96,8 @@ static void take_patches(const uint8_t *data, size_t size, struct exec_pass *pas
 	gen_program(&gen, take(&data, &size, 3), constants);
 	pass->cores = (1u << gen.cores) - 1;
 	while (size) {
-		uint32_t u = (uint32_t)take(&data, &size, 1) % 7, at = (uint32_t)take(&data, &size, 2);
+		uint32_t u = (uint32_t)take(&data, &size, 1) % 7,
+			 at = (uint32_t)take(&data, &size, 2);
 		uint32_t bits = (uint32_t)take(&data, &size, 4);
 
 		if (u < FLM_UNITS)
@@ -123,7 +125,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		take_patches(data, size, &pass);
 	for (u = 0; u < FLM_UNITS; u++)
-		pass.streams[u] = (struct exec_stream) { gen.streams[u].words, gen.streams[u].count };
+		pass.streams[u] =
+			(struct exec_stream){ gen.streams[u].words, gen.streams[u].count };
 	memcpy(pass.lengths, gen.lengths, sizeof(pass.lengths));
 	memcpy(pass.registers, gen.registers, sizeof(gen.registers));
 	pass.page_count = gen.page_count;

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A card on the bench: what a driver does, in few lines and without one. Host memory is one piece that the
+ * card may reach, bus address = offset + BASE; programs are text.
+ *
+ *	struct bench b;
+ *	bench_open(&b, "tiny");
+ *	struct rig *r = bench_rig(&b, FLM_QUEUE_COMPUTE, 3);	a context with a queue
+ *	bench_bind(&b, r, 0, HOST_REGION, address, bytes, FLM_RIGHT_R | FLM_RIGHT_X);
+ *	bench_program(&b, r, UNIT, "misc.fill ...", NULL)
+ *	done = bench_run(&b, r, ...);
+ */
+#ifndef TESTS_EMULATOR_BENCH_H
+#define TESTS_EMULATOR_BENCH_H
+
+#include <endian.h>
+#include <err.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <flightllm/isa.h>
+#include <flightllm/queue.h>
+#include <flightllm/regs.h>
+
+#include "emulator/card.h"
+#include "lib/flightllm_isa.h"
+
+#define BASE		0x100000000ull	/* bus address of the first byte of host memory */
+#define HOST_BYTES	(64u << 20)
+#define RING_LOG2	4
+#define SEGMENTS	16
+
+struct rig {
+	unsigned int queue;
+	uint32_t tail;
+	uint64_t seqno;
+	struct flm_slot *ring;
+	struct flm_done *done;
+	struct flm_status_page *status;
+	struct flm_generation *page;
+	struct flm_segment_row *tables;	/* [cores][SEGMENTS] of the newest generation */
+	uint32_t generation;
+	/* segment 0: program; segment 1: job record, prompt, ring */
+	uint8_t *program, *job;
+};
+
+struct bench {
+	struct card *card;
+	uint8_t *host;
+	uint64_t used;
+	unsigned int cores, queues;
+	unsigned int interrupts;	/* atomic */
+	struct rig rigs[16];
+	unsigned int rig_count;
+};
+
+static inline uint64_t bus(const struct bench *b, const void *p)
+{
+	return BASE + ((const uint8_t *)p - b->host);
+}
+
+static inline void *bench_alloc(struct bench *b, uint64_t bytes)
+{
+	void *p = b->host + b->used;
+
+	b->used += (bytes + 4095) & ~4095ull;
+	if (b->used > HOST_BYTES)
+		errx(1, "the bench has no more host memory");
+	return p;
+}
+
+static inline void on_interrupt(void *opaque, unsigned int vector)
+{
+	struct bench *b = opaque;
+
+	(void)vector;
+	__atomic_fetch_add(&b->interrupts, 1, __ATOMIC_SEQ_CST);
+}
+
+static inline uint64_t reg(struct bench *b, uint32_t offset, unsigned int bytes)
+{
+	uint64_t value = 0;
+
+	card_reg_read(b->card, offset, &value, bytes);
+	return value;
+}
+
+static inline void set(struct bench *b, uint32_t offset, uint64_t value, unsigned int bytes)
+{
+	card_reg_write(b->card, offset, &value, bytes);
+}
+
+static inline double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec * 1e-9;
+}
+
+static inline void bench_open(struct bench *b, const char *profile)
+{
+	struct card_options options = { .profile = profile };
+	struct card_host host = { .interrupt = on_interrupt, .opaque = b };
+	char error[CARD_ERROR_BYTES];
+
+	memset(b, 0, sizeof(*b));
+	if (card_new(&options, &host, &b->card, error))
+		errx(1, "%s", error);
+	b->host = mmap(NULL, HOST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (b->host == MAP_FAILED || card_dma_map(b->card, BASE, HOST_BYTES, b->host,
+						  CARD_DMA_READ | CARD_DMA_WRITE))
+		errx(1, "no host memory");
+	card_bus_master(b->card, 1);
+	b->cores = reg(b, FLM_REG_CORES, 4);
+	b->queues = reg(b, FLM_REG_QUEUES, 4);
+}
+
+static inline void bench_close(struct bench *b)
+{
+	card_free(b->card);
+	munmap(b->host, HOST_BYTES);
+}
+
+/* The next generation: a copy of the tables that may then be changed. */
+static inline void bench_generation(struct bench *b, struct rig *r)
+{
+	struct flm_segment_row *tables = bench_alloc(b, b->cores * SEGMENTS * sizeof(*tables));
+	struct flm_generation *row;
+
+	if (r->tables)
+		memcpy(tables, r->tables, b->cores * SEGMENTS * sizeof(*tables));
+	r->tables = tables;
+	row = &r->page[++r->generation % FLM_GENERATIONS];
+	row->tables = htole64(bus(b, tables));
+	row->segments = htole32(SEGMENTS);
+	row->generation = htole32(r->generation);
+}
+
+/* Contiguous bytes for every core; the region is a number of enum flm_region. */
+static inline void bench_bind(struct bench *b, struct rig *r, unsigned int segment,
+			      unsigned int region, uint64_t address, uint64_t bytes,
+			      unsigned int rights)
+{
+	for (unsigned int c = 0; c < b->cores; c++)
+		r->tables[c * SEGMENTS + segment] = (struct flm_segment_row) {
+			.length = htole64(bytes),
+			.blocks = htole64((uint64_t)region << FLM_BLOCK_REGION_SHIFT | address),
+			.count = htole32(1), .flags = FLM_SEGMENT_CONTIGUOUS, .rights = rights,
+		};
+}
+
+/* The queue's registers, and ENABLE; true when it is enabled. */
+static inline bool bench_enable(struct bench *b, struct rig *r, unsigned int kind, uint32_t cores,
+				unsigned int priority, uint64_t watchdog)
+{
+	memset(r->status, 0, sizeof(*r->status));
+	r->tail = 0;
+	r->seqno = 0;
+	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
+	set(b, FLM_REG_QUEUE_KIND, kind, 4);
+	set(b, FLM_REG_QUEUE_SLOTS_LOG2, RING_LOG2, 4);
+	set(b, FLM_REG_QUEUE_RING, bus(b, r->ring), 8);
+	set(b, FLM_REG_QUEUE_DONE, bus(b, r->done), 8);
+	set(b, FLM_REG_QUEUE_STATUS, bus(b, r->status), 8);
+	set(b, FLM_REG_QUEUE_CONTEXT, bus(b, r->page), 8);
+	set(b, FLM_REG_QUEUE_PRIORITY, priority, 4);
+	set(b, FLM_REG_QUEUE_QUANTUM_US, 0, 4);
+	set(b, FLM_REG_QUEUE_CORES, cores, 4);
+	set(b, FLM_REG_QUEUE_VECTOR, 1, 4);
+	set(b, FLM_REG_QUEUE_WATCHDOG, watchdog, 8);
+	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_ENABLE, 4);
+	return reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_ENABLED;
+}
+
+static inline struct rig *bench_rig(struct bench *b, unsigned int kind, uint32_t cores,
+				    uint64_t watchdog)
+{
+	struct rig *r = &b->rigs[b->rig_count];
+
+	r->queue = b->rig_count++;
+	r->ring = bench_alloc(b, 4096);
+	r->done = bench_alloc(b, 4096);
+	r->status = bench_alloc(b, 4096);
+	r->page = bench_alloc(b, 4096);
+	r->program = bench_alloc(b, 65536);
+	r->job = bench_alloc(b, 65536);
+	bench_generation(b, r);
+	bench_bind(b, r, 0, FLM_REGION_HOST, bus(b, r->program), 65536, FLM_RIGHT_X);
+	bench_bind(b, r, 1, FLM_REGION_HOST, bus(b, r->job), 65536, FLM_RIGHT_R | FLM_RIGHT_W);
+	if (!bench_enable(b, r, kind, cores, 1, watchdog))
+		errx(1, "queue %u is not enabled: error %u", r->queue,
+		     (unsigned int)reg(b, FLM_REG_QUEUE_ERROR, 4));
+	return r;
+}
+
+/*
+ * A program of one entry, from text: one line an instruction, "@mm" and its like begin the stream of a
+ * unit. Streams that are not named are empty; each gets its END.
+ */
+static inline void bench_program(struct rig *r, unsigned int cores, const char *text)
+{
+	static const char *const names[FLM_UNITS] = { "@ld", "@st", "@mm", "@mv", "@misc", "@sys" };
+	struct flm_program *p = (void *)r->program;
+	uint32_t streams[FLM_UNITS][1024], counts[FLM_UNITS] = { 0 }, words = 0;
+	char *copy = strdup(text), *line, *rest = copy, error[FLM_TEXT_BYTES];
+	unsigned int unit = 0;
+
+	while ((line = strsep(&rest, "\n"))) {
+		int n;
+
+		if (line[0] == '@') {
+			for (unit = 0; unit < FLM_UNITS && strcmp(names[unit], line); unit++)
+				;
+			continue;
+		}
+		n = flm_isa_parse(line, streams[unit] + counts[unit], 1000 - counts[unit], error);
+		if (n < 0)
+			errx(1, "%s: %s", line, error);
+		counts[unit] += n;
+	}
+	free(copy);
+	memset(r->program, 0, 65536);
+	p->magic = htole32(FLM_PROGRAM_MAGIC);
+	p->entries = htole32(1);
+	p->cores = htole32(cores);
+	p->chunk = htole32(128);
+	for (unsigned int i = 0; i < FLM_LENGTHS; i++)
+		p->bounds[i].max = htole32(FLM_VALUE_MAX);
+	for (unsigned int u = 0; u < FLM_UNITS; u++) {
+		uint32_t at = sizeof(*p) + sizeof(p->entry[0]) + 4 * words;
+
+		streams[u][counts[u]++] = 0x70000000;
+		p->entry[0].stream[u].offset = htole32(at);
+		p->entry[0].stream[u].words = htole32(counts[u]);
+		for (uint32_t i = 0; i < counts[u]; i++)
+			((uint32_t *)(void *)(r->program + at))[i] = htole32(streams[u][i]);
+		words += counts[u];
+	}
+}
+
+/* A job record for a prompt of so many tokens (ids 0, 1, 2 ..), nothing generated. */
+static inline void bench_job(struct rig *r, uint32_t prompt)
+{
+	struct flm_job_record *record = (void *)r->job;
+	struct flm_row *row = (void *)(r->job + 256);
+
+	memset(r->job, 0, 4096);
+	record->bytes = htole32(256);
+	record->rows = htole32(1);
+	record->row_offset = htole64(256);
+	record->prompt.segment = htole16(1);
+	record->prompt.offset = htole64(4096);
+	row->prompt = htole32(prompt);
+	for (uint32_t i = 0; i < prompt && i < 8192; i++)
+		((uint32_t *)(void *)(r->job + 4096))[i] = htole32(i);
+}
+
+static inline void bench_post(struct bench *b, struct rig *r, const void *slot)
+{
+	uint32_t *doorbell = (void *)((uint8_t *)card_bar_memory(b->card, FLM_BAR_DOORBELLS) +
+				      r->queue * 4096ull);
+
+	memcpy(&r->ring[r->tail++ % (1 << RING_LOG2)], slot, 64);
+	__atomic_store_n(doorbell, htole32(r->tail), __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&r->status->armed, __ATOMIC_SEQ_CST))
+		set(b, FLM_REG_KICK, r->queue, 4);
+}
+
+static inline struct flm_slot bench_slot(struct rig *r)
+{
+	return (struct flm_slot) {
+		.flags = htole32(FLM_SLOT_RUN | FLM_SLOT_INTERRUPT),
+		.generation = htole32(r->generation), .seqno = htole64(++r->seqno),
+		.job_segment = htole16(1), .max_points = htole32(1000),
+	};
+}
+
+/* Waits until so many slots are finished; NULL after 20 s. */
+static inline const struct flm_done *bench_wait(struct rig *r, uint32_t slots)
+{
+	double end = seconds() + 20;
+
+	while ((int32_t)(le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE)) - slots) < 0) {
+		struct timespec pause = { 0, 100000 };
+
+		if (seconds() > end)
+			return NULL;
+		nanosleep(&pause, NULL);
+	}
+	return &r->done[(slots - 1) % (1 << RING_LOG2)];
+}
+
+static inline const struct flm_done *bench_run(struct bench *b, struct rig *r)
+{
+	static const struct flm_done none;
+	struct flm_slot slot = bench_slot(r);
+	const struct flm_done *done;
+
+	bench_post(b, r, &slot);
+	done = bench_wait(r, r->tail);
+	return done ? done : &none;
+}
+
+#endif

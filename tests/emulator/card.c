@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The card through its door, by a driver of a few lines: identity, rings and doorbells, completions,
+ * copies, isolation of one context from another, resets, and that no call ever waits for work.
+ */
+#include <stdbool.h>
+
+#include "tests/emulator/bench.h"
+#include "tests/tap.h"
+
+/* A spy: copies the first 256 KiB (tiny's ACT) to segment 2. */
+#define SPY "@st\nst seg=2 src=act:0 src_pitch=65536 dst_pitch=65536 rows=4/4 bytes=65536/65536"
+#define ENDLESS "@misc\nloop sub=0xffffff bound=0xffffff body=9\nloop sub=0xffffff bound=0xffffff " \
+	"body=3\nsync\nend\nend"
+
+static void identity(struct bench *b)
+{
+	struct card_identity id;
+	uint32_t name[2];
+
+	card_identify(b->card, &id);
+	ok(id.vendor == 0x1234 && id.device == 0xf117 && id.class_code == 0x120000 && id.revision == 1,
+	   "it is 1234:f117, a processing accelerator, map 1");
+	ok(reg(b, 0, 4) == 0x314d4c46, "MAGIC is FLM1");
+	ok(reg(b, 4, 4) == 0x10000, "VERSION is 1.0");
+	name[0] = reg(b, 0x10, 4);
+	name[1] = reg(b, 0x14, 4);
+	ok(!memcmp(name, "tiny\0\0\0\0", 8), "the profile's name is tiny");
+	ok(b->cores == 2 && b->queues == 8, "two cores, eight queues");
+	set(b, FLM_REG_REGION_SELECT, 1, 4);
+	ok(reg(b, FLM_REG_REGION_SIZE, 8) == 32u << 20, "core 1 has 32 MiB of HBM");
+	ok(reg(b, FLM_REG_REGION_SIZE, 4) == 32u << 20 && !reg(b, FLM_REG_REGION_SIZE + 4, 4),
+	   "by halves too");
+	set(b, 0, 5, 4);
+	ok(reg(b, 0, 4) == 0x314d4c46, "a write to a read-only register changes nothing");
+	ok(!reg(b, 0xffc, 4) && !reg(b, 0x2, 4), "what no row names reads as zero");
+}
+
+static void empty_jobs(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 3, 0);
+	uint64_t kicks = reg(b, FLM_REG_COUNT_KICKS, 8);
+	const struct flm_done *done;
+	struct flm_slot slot;
+
+	bench_program(r, 2, "");
+	bench_job(r, 300);
+	done = bench_run(b, r);
+	ok(le32toh(done->status) == FLM_STATUS_DONE && le64toh(done->seqno) == 1,
+	   "an empty job is DONE (status %u, fault %u, word %u)", le32toh(done->status), done->fault,
+	   le32toh(done->word));
+	ok(le32toh(done->points) == 3, "300 prompt tokens in chunks of 128 are 3 points");
+	for (int i = 0; i < 10; i++)
+		bench_run(b, r);
+	ok(le64toh(r->status->seqno) == 11 && le32toh(r->status->head) == 11, "ten more, in order");
+	ok(reg(b, FLM_REG_COUNT_KICKS, 8) - kicks <= 11, "a kick each at most");
+	ok(__atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST) == 11, "an interrupt each");
+	slot = bench_slot(r);
+	slot.reserved[2] = 1;
+	bench_post(b, r, &slot);
+	done = bench_wait(r, r->tail);
+	ok(done && done->fault == FLM_FAULT_SLOT && done->unit == FLM_NOWHERE,
+	   "a slot with a reserved field is fault SLOT");
+	slot = bench_slot(r);
+	slot.max_points = htole32(2);
+	bench_post(b, r, &slot);
+	done = bench_wait(r, r->tail);
+	ok(done && done->fault == FLM_FAULT_SLOT && le32toh(done->word) == 36,
+	   "a job that needs more points than it may is fault SLOT");
+	slot = bench_slot(r);
+	slot.generation = htole32(77);
+	bench_post(b, r, &slot);
+	done = bench_wait(r, r->tail);
+	ok(done && done->fault == FLM_FAULT_SEGMENT, "an unknown generation is fault SEGMENT");
+	r->status->stop = htole64(r->seqno + 1);
+	done = bench_run(b, r);
+	ok(le32toh(done->status) == FLM_STATUS_STOPPED && !done->points,
+	   "a slot that is to stop before it begins does nothing");
+	bench_job(r, 1);
+	done = bench_run(b, r);
+	ok(le32toh(done->status) == FLM_STATUS_DONE, "and the next one runs");
+}
+
+static void copies(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COPY, 0, 0);
+	uint8_t *from = bench_alloc(b, 1 << 20), *to = bench_alloc(b, 1 << 20);
+	struct flm_copy_slot slot = {
+		.flags = htole32(FLM_SLOT_COPY), .seqno = htole64(1), .bytes = htole64(700001),
+		.src_segment = htole16(2), .dst_segment = htole16(3), .src = htole64(17),
+	};
+	const struct flm_done *done;
+
+	for (int i = 0; i < 1 << 20; i++)
+		from[i] = i * 7 + i / 251;
+	bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, from), 1 << 20, FLM_RIGHT_R);
+	bench_bind(b, r, 3, FLM_REGION_HBM + 1, 4 << 20, 1 << 20, FLM_RIGHT_R | FLM_RIGHT_W);
+	bench_bind(b, r, 4, FLM_REGION_HOST, bus(b, to), 1 << 20, FLM_RIGHT_W);
+	slot.generation = htole32(r->generation);
+	bench_post(b, r, &slot);
+	slot.seqno = htole64(2);
+	slot.src_segment = htole16(3);
+	slot.dst_segment = htole16(4);
+	slot.src = 0;
+	bench_post(b, r, &slot);
+	bench_wait(r, 2);
+	ok(!memcmp(to, from + 17, 700001) && !to[700001], "host to HBM and back: the same bytes");
+	memcpy(from, "123456789", 9);
+	slot = (struct flm_copy_slot) {
+		.flags = htole32(FLM_SLOT_CRC32C), .seqno = htole64(3), .bytes = htole64(9),
+		.src_segment = htole16(2), .generation = htole32(r->generation),
+	};
+	bench_post(b, r, &slot);
+	done = bench_wait(r, 3);
+	ok(done && le32toh(done->value) == 0xe3069283, "CRC32C of 123456789 is e3069283");
+	slot = (struct flm_copy_slot) {
+		.flags = htole32(FLM_SLOT_FILL), .seqno = htole64(4), .bytes = htole64(64),
+		.dst_segment = htole16(4), .fill = htole32(0x01020304),
+		.generation = htole32(r->generation),
+	};
+	bench_post(b, r, &slot);
+	bench_wait(r, 4);
+	ok(to[0] == 4 && to[63] == 1 && to[64] == from[17 + 64], "a fill fills, and not more");
+	slot.seqno = htole64(5);
+	slot.dst_segment = htole16(2);
+	bench_post(b, r, &slot);
+	done = bench_wait(r, 5);
+	ok(done && done->fault == FLM_FAULT_RIGHTS && le32toh(done->segment) == 2,
+	   "a fill without the right to write is fault RIGHTS");
+	slot.seqno = htole64(6);
+	slot.dst_segment = htole16(4);
+	slot.dst = htole64((1 << 20) - 32);
+	bench_post(b, r, &slot);
+	done = bench_wait(r, 6);
+	ok(done && done->fault == FLM_FAULT_SEGMENT, "beyond the segment's end is fault SEGMENT");
+}
+
+/* One hostile program after the other in one context; a victim in another computes all the while. */
+static void isolation(struct bench *b)
+{
+	static const struct {
+		const char *program;
+		unsigned int fault;
+		const char *what;
+	} hostile[] = {
+		{ "@ld\nld seg=9 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_SEGMENT,
+		  "a segment that is not bound" },
+		{ "@ld\nld seg=2 off=65533 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_SEGMENT,
+		  "a read beyond a segment" },
+		{ "@ld\nld seg=0 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_RIGHTS,
+		  "a read of its own program" },
+		{ "@st\nst seg=3 src=act:0 rows=1/1 bytes=4/4", FLM_FAULT_RIGHTS,
+		  "a write where it may only read" },
+		{ "@ld\nld seg=4 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
+		  "a table row that lies outside card memory" },
+		{ "@ld\nld seg=5 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_DMA,
+		  "a table row that names host memory not lent" },
+		{ "@ld\nld seg=2 dst=act:262141 rows=1/1 bytes=4/4", FLM_FAULT_BUFFER,
+		  "an on-chip address at the edge" },
+		{ "@misc\nsync wait=ld", FLM_FAULT_OPCODE, "a sync in the stream of the SFU" },
+		{ ENDLESS, FLM_FAULT_OPCODE, "the same in a loop" },
+		{ "@sys\nloop sub=2 bound=2 body=9\nloop sub=2 bound=2 body=2\nsync\nend\nend",
+		  FLM_FAULT_OPCODE, "a loop whose body does not end where it says" },
+		{ "@sys\nloop sub=0xffffff bound=0xffffff body=8\nloop sub=0xffffff bound=0xffffff body=2\n"
+		  "sync\nend\nend", FLM_FAULT_WATCHDOG, "an endless loop" },
+		{ "@ld\nloop sub=0xffffff bound=0xffffff body=7\nloop sub=0xffffff bound=0xffffff body=1\n"
+		  "end\nend", FLM_FAULT_WATCHDOG, "an endless loop around nothing" },
+		{ "@sys\nsync wait=ld\n@ld\nld rows=0/0 wait=sys", FLM_FAULT_DEADLOCK,
+		  "two units that wait for each other" },
+		{ "@sys\nsync release=ld", FLM_FAULT_TOKEN, "a token that nobody takes" },
+		{ "@sys\nloop sub=5 bound=4 body=2\nsync\nend", FLM_FAULT_BOUND, "a count above its bound" },
+	};
+	struct rig *victim = bench_rig(b, FLM_QUEUE_COMPUTE, 2, 0);
+	struct rig *attacker = bench_rig(b, FLM_QUEUE_COMPUTE, 3, 100000);
+	uint8_t *secret = bench_alloc(b, 65536), *out = bench_alloc(b, 65536);
+	uint8_t *loot = bench_alloc(b, 262144), *data = bench_alloc(b, 65536);
+	unsigned int exact = 0, zero = 0;
+	const struct flm_done *done;
+
+	for (int i = 0; i < 65536; i++)
+		secret[i] = 1 + i % 255;
+	bench_bind(b, victim, 2, FLM_REGION_HOST, bus(b, secret), 65536, FLM_RIGHT_R);
+	bench_bind(b, victim, 3, FLM_REGION_HOST, bus(b, out), 65536, FLM_RIGHT_W);
+	bench_program(victim, 1, "@ld\nld seg=2 dst=act:0 rows=1/1 bytes=65536/65536 release=st\n"
+		      "@st\nst seg=3 src=act:0 rows=1/1 bytes=65536/65536 wait=ld");
+	bench_job(victim, 1);
+	bench_bind(b, attacker, 2, FLM_REGION_HOST, bus(b, loot), 65536, FLM_RIGHT_R | FLM_RIGHT_W);
+	bench_bind(b, attacker, 3, FLM_REGION_HOST, bus(b, data), 65536, FLM_RIGHT_R);
+	bench_bind(b, attacker, 4, FLM_REGION_HBM, 31 << 20, 4 << 20, FLM_RIGHT_R);
+	/* 31 MiB is not a block's start either way; the row is refused before a byte moves. */
+	bench_bind(b, attacker, 5, FLM_REGION_HOST, BASE + HOST_BYTES, 4096, FLM_RIGHT_R);
+	bench_job(attacker, 1);
+	for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+		struct flm_slot slot;
+
+		bench_program(attacker, 2, hostile[i].program);
+		memset(out, 0, 65536);
+		slot = bench_slot(victim);
+		bench_post(b, victim, &slot);
+		done = bench_run(b, attacker);
+		ok(done->fault == hostile[i].fault, "%s is fault %u (got status %u, fault %u)",
+		   hostile[i].what, hostile[i].fault, le32toh(done->status), done->fault);
+		done = bench_wait(victim, victim->tail);
+		exact += done && le32toh(done->status) == FLM_STATUS_DONE && !memcmp(out, secret, 65536);
+	}
+	ok(exact == sizeof(hostile) / sizeof(hostile[0]), "beside each of them the victim's job was "
+	   "exact (%u)", exact);
+	/* After the victim the attacker looks at every byte of the chip that it had used. */
+	bench_generation(b, attacker);
+	bench_bind(b, attacker, 2, FLM_REGION_HOST, bus(b, loot), 262144, FLM_RIGHT_R | FLM_RIGHT_W);
+	bench_program(attacker, 2, SPY);
+	memset(loot, 0xff, 262144);
+	bench_run(b, victim);
+	done = bench_run(b, attacker);
+	for (int i = 0; i < 262144; i++)
+		zero += !loot[i];
+	ok(le32toh(done->status) == FLM_STATUS_DONE && zero == 262144,
+	   "a spy finds every byte of the activation buffer zero (%u of 262144)", zero);
+}
+
+/* No call waits for work: timed while an endless loop runs that the watchdog allows to go on. */
+static void busy(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 3, 0);
+	struct flm_slot slot;
+	double worst = 0, start, end;
+	uint8_t *extra = bench_alloc(b, 4 << 20);
+	const struct flm_done *done;
+
+	bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, extra), 4 << 20, FLM_RIGHT_R);
+	bench_program(r, 2, "@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=2 src_pitch=0 dst_pitch=0 "
+		      "dst=act:0 rows=4/4 bytes=200000/200000\nend");
+	bench_job(r, 1);
+	slot = bench_slot(r);
+	bench_post(b, r, &slot);
+	end = seconds() + 5;
+	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) && seconds() < end)
+		;
+	for (int i = 0; i < 1000; i++) {
+		start = seconds();
+		reg(b, FLM_REG_TIME_US, 8);
+		if (seconds() - start > worst)
+			worst = seconds() - start;
+	}
+	ok(worst < 0.1, "1000 register reads while it runs: the slowest took %.2f ms", worst * 1e3);
+	start = seconds();
+	card_dma_unmap(b->card, BASE, HOST_BYTES);
+	ok(seconds() - start < 0.1, "an unmap of the memory in use took %.2f ms",
+	   (seconds() - start) * 1e3);
+	/* The card could not write the completion: the queue halts, and nothing else. */
+	end = seconds() + 10;
+	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
+	while (reg(b, FLM_REG_QUEUE_STATE, 4) != FLM_QUEUE_HALTED && seconds() < end)
+		;
+	ok(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_HALTED &&
+	   reg(b, FLM_REG_QUEUE_ERROR, 4) == FLM_FAULT_DMA, "the queue halts with DMA");
+	card_dma_map(b->card, BASE, HOST_BYTES, b->host, CARD_DMA_READ | CARD_DMA_WRITE);
+	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	ok(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED, "RESET makes it usable again");
+	ok(bench_enable(b, r, FLM_QUEUE_COMPUTE, 3, 1, 0), "ENABLE too");
+	slot = bench_slot(r);
+	bench_post(b, r, &slot);
+	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) && seconds() < end)
+		;
+	start = seconds();
+	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	ok(seconds() - start < 0.1, "RESET of a queue at work is taken in %.2f ms",
+	   (seconds() - start) * 1e3);
+	while (reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_BUSY && seconds() < start + 1)
+		;
+	ok(seconds() - start < 0.1 && reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED,
+	   "and done after %.1f ms", (seconds() - start) * 1e3);
+	ok(!le32toh(r->status->head), "without a completion");
+	bench_program(r, 2, "");
+	bench_enable(b, r, FLM_QUEUE_COMPUTE, 3, 1, 0);
+	done = bench_run(b, r);
+	ok(le32toh(done->status) == FLM_STATUS_DONE, "the next job runs");
+}
+
+static void resets(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
+	uint8_t *memory = card_bar_memory(b->card, FLM_BAR_MEMORY);
+	struct flm_slot slot;
+	unsigned int interrupts;
+	double start;
+	uint64_t where;
+
+	set(b, FLM_REG_REGION_SELECT, 0, 4);
+	where = reg(b, FLM_REG_REGION_BAR2, 8);
+	memory[where] = 0x5a;
+	bench_program(r, 1, "@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=1 src_pitch=0 dst_pitch=0 "
+		      "dst=act:0 rows=4/4 bytes=60000/60000\nend");
+	bench_job(r, 1);
+	slot = bench_slot(r);
+	bench_post(b, r, &slot);
+	start = seconds();
+	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) && seconds() < start + 5)
+		;
+	start = seconds();
+	card_reset(b->card);
+	ok(seconds() - start < 0.1, "a reset of the card at work is taken in %.2f ms",
+	   (seconds() - start) * 1e3);
+	interrupts = __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST);
+	memset(r->status, 0xee, 4096);
+	while (!(reg(b, FLM_REG_STATE, 4) & 1) && seconds() < start + 5)
+		;
+	ok(reg(b, FLM_REG_STATE, 4) & 1, "READY after %.1f ms", (seconds() - start) * 1e3);
+	ok(memory[where] == 0xa5, "card memory begins with the pattern");
+	ok(reg(b, FLM_REG_RESETS, 4) == 1, "RESETS counts it");
+	ok(((uint8_t *)r->status)[0] == 0xee && ((uint8_t *)r->status)[40] == 0xee &&
+	   interrupts == __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST),
+	   "nothing was written to the host, no interrupt came");
+	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
+	ok(!reg(b, FLM_REG_QUEUE_STATE, 4) && !reg(b, FLM_REG_QUEUE_HEAD, 4), "queues are disabled");
+	ok(bench_enable(b, r, FLM_QUEUE_COMPUTE, 1, 1, 0), "and can be enabled again");
+	bench_program(r, 1, "");
+	ok(le32toh(bench_run(b, r)->status) == FLM_STATUS_DONE, "a job runs after the reset");
+	card_bus_master(b->card, 0);
+	slot = bench_slot(r);
+	memset(r->done, 0, 4096);
+	bench_post(b, r, &slot);
+	start = seconds();
+	while (reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_ENABLED && seconds() < start + 0.2)
+		;
+	ok(!r->done[1].status, "without bus master the card writes nothing");
+	card_bus_master(b->card, 1);
+}
+
+int main(void)
+{
+	static const struct card_options unknown = { .profile = "u281" };
+	struct card_host host = { 0 };
+	char error[CARD_ERROR_BYTES];
+	struct card *card;
+	struct bench b;
+
+	ok(card_new(&unknown, &host, &card, error) == -22 && !card && strstr(error, "u281"),
+	   "an unknown card is refused by name");
+	bench_open(&b, "tiny");
+	identity(&b);
+	empty_jobs(&b);
+	copies(&b);
+	isolation(&b);
+	busy(&b);
+	resets(&b);
+	bench_close(&b);
+	return done_testing();
+}
