@@ -10,6 +10,8 @@
 int core_fault(struct core *core, enum flm_fault kind)
 {
 	core->fault.kind = kind;
+	core->fault.segment = 0;
+	core->fault.offset = 0;
 	return -1;
 }
 
@@ -40,13 +42,6 @@ static int64_t range_check(const struct core *core, const struct place *place, u
 	return start;
 }
 
-/* The record names the address of row 0, as far as 28 bits can. */
-static void buffer_fault(struct core *core, const struct place *place)
-{
-	core->fault.offset = FLM_CHIP(place->buffer, place->offset & 0x0fffffff);
-	core_fault(core, FLM_FAULT_BUFFER);
-}
-
 const uint8_t *core_in(struct core *core, const struct place *place, uint64_t skip, uint64_t rows,
 		       uint64_t pitch, uint64_t bytes, unsigned int align)
 {
@@ -56,7 +51,7 @@ const uint8_t *core_in(struct core *core, const struct place *place, uint64_t sk
 		return core->buffers[place->buffer];
 	start = range_check(core, place, skip, rows, pitch, bytes, align, &end);
 	if (start < 0) {
-		buffer_fault(core, place);
+		core_fault(core, FLM_FAULT_BUFFER);
 		return NULL;
 	}
 	return core->buffers[place->buffer] + start;
@@ -72,7 +67,7 @@ uint8_t *core_out(struct core *core, const struct place *place, uint64_t skip, u
 		return core->buffers[b];
 	start = range_check(core, place, skip, rows, pitch, bytes, align, &end);
 	if (start < 0) {
-		buffer_fault(core, place);
+		core_fault(core, FLM_FAULT_BUFFER);
 		return NULL;
 	}
 	if (start < core->dirty_from[b])

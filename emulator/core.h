@@ -91,7 +91,7 @@ void core_start(struct core *core, const struct exec_pass *pass);
 /* Runs the units until none can go on by itself. Never CORE_READY or CORE_RUNNING. */
 enum core_state core_run(struct core *core);
 
-/* Refuses the current instruction: sets the fault, returns -1. */
+/* Refuses the current instruction for another reason than memory: sets the fault, returns -1. */
 int core_fault(struct core *core, enum flm_fault kind);
 /* The same, and names the instruction at which unit `u` stands. */
 int core_fault_at(struct core *core, unsigned int u, enum flm_fault kind);

@@ -33,7 +33,7 @@ static struct core *refuse(struct core *core, enum flm_fault kind)
  * Copies what a sender's rows span, gaps included, so that rows at a pitch of zero or that overlap
  * need no more room than the buffer they lie in.
  */
-static struct core *take_rows(struct core *core)
+static int take_rows(struct core *core)
 {
 	const struct insn *insn = &sys_of(core)->insn;
 	uint64_t rows = VALUE(insn, SYS_GATHER, ROWS), bytes = VALUE(insn, SYS_GATHER, BYTES);
@@ -41,48 +41,51 @@ static struct core *take_rows(struct core *core)
 	const uint8_t *from;
 
 	if (insn->is_empty)
-		return NULL;
+		return 0;
 	from = core_in(core, PLACE(insn, SYS_GATHER, SRC), 0, rows, pitch, bytes, 1);
-	if (!from || !core_out(core, PLACE(insn, SYS_GATHER, DST), 0, rows,
-			       VALUE(insn, SYS_GATHER, DST_PITCH), bytes, 1))
-		return core;
+	if (!from)
+		return -1;
 	memcpy(core->scratch->bytes, from, (rows - 1) * pitch + bytes);
-	return NULL;
+	return 0;
 }
 
-/* Buffers have the same size in all cores, so the sender's check of DST holds in `to` as well. */
-static struct core *give_rows(struct core *from, struct core *to)
+/* Buffers have the same size in all cores, so what the sender may write it may write in each. */
+static int give_rows(struct core *from, struct core *const *cores, unsigned int count)
 {
 	const struct insn *insn = &sys_of(from)->insn;
 	uint64_t rows = VALUE(insn, SYS_GATHER, ROWS), bytes = VALUE(insn, SYS_GATHER, BYTES), r;
 	uint64_t src_pitch = VALUE(insn, SYS_GATHER, SRC_PITCH);
 	uint64_t dst_pitch = VALUE(insn, SYS_GATHER, DST_PITCH);
-	uint8_t *at;
+	const struct place *place = PLACE(insn, SYS_GATHER, DST);
+	unsigned int k;
 
 	if (insn->is_empty)
-		return NULL;
-	at = core_out(to, PLACE(insn, SYS_GATHER, DST), 0, rows, dst_pitch, bytes, 1);
-	if (!at)
-		return to;
-	for (r = 0; r < rows; r++) {
-		if (r % 1024 == 1023 && core_is_aborted(from))
-			return NULL;
-		memcpy(at + r * dst_pitch, from->scratch->bytes + r * src_pitch, bytes);
+		return 0;
+	if (!core_out(from, place, 0, rows, dst_pitch, bytes, 1))
+		return -1;
+	for (k = 0; k < count; k++) {
+		uint8_t *at = core_out(cores[k], place, 0, rows, dst_pitch, bytes, 1);
+
+		for (r = 0; r < rows; r++) {
+			if (r % 1024 == 1023 && core_is_aborted(from))
+				return 0;
+			memcpy(at + r * dst_pitch, from->scratch->bytes + r * src_pitch, bytes);
+		}
 	}
-	return NULL;
+	return 0;
 }
 
 static struct core *gather(struct core *const *cores, unsigned int count)
 {
-	struct core *faulty = NULL;
-	unsigned int i, k;
+	unsigned int i;
 
-	for (i = 0; i < count && !faulty; i++)
-		faulty = take_rows(cores[i]);
-	for (i = 0; i < count && !faulty; i++)
-		for (k = 0; k < count && !faulty; k++)
-			faulty = give_rows(cores[i], cores[k]);
-	return faulty;
+	for (i = 0; i < count; i++)
+		if (take_rows(cores[i]))
+			return cores[i];
+	for (i = 0; i < count; i++)
+		if (give_rows(cores[i], cores, count))
+			return cores[i];
+	return NULL;
 }
 
 static uint32_t load_word(const uint8_t *at)

@@ -51,40 +51,38 @@ static const uint8_t *take_tile(struct core *core, const struct linear *op, uint
 				struct tile *tile)
 {
 	const uint8_t *n = NULL, *masks = NULL, *codes, *scales;
-	uint64_t n_bytes, code_bytes;
+	uint64_t n_bytes = 0, code_bytes;
 	uint32_t i;
 
 	if (expand_fetch(core, op->segment, op->table, op->row + s * op->step, tile))
 		return NULL;
 	if (tile->is_sparse) {
-		n_bytes = expand_pad(tile->blocks);
 		if (op->idx->buffer != FLM_BUFFER_IDX) {
 			core_fault(core, FLM_FAULT_BUFFER);
 			return NULL;
 		}
+		n_bytes = expand_pad(tile->blocks);
 		n = core_in(core, op->idx, s * op->idx_pitch, 1, 0, tile->blocks, EXPAND_ALIGN);
 		if (!n)
 			return NULL;
-		if (expand_measure(tile, n) ||
-		    n_bytes + expand_pad(tile->mask_bytes) > op->idx_pitch) {
-			core_fault(core, FLM_FAULT_FORMAT);
-			return NULL;
-		}
-		if (tile->mask_bytes)
-			masks = core_in(core, op->idx, s * op->idx_pitch + n_bytes, 1, 0,
-					tile->mask_bytes, 1);
-		if (tile->mask_bytes && !masks)
-			return NULL;
 	}
-	code_bytes = expand_pad(tile->code_bytes);
-	if (code_bytes + expand_pad(tile->scale_bytes) > op->w_pitch) {
+	if ((n && expand_measure(tile, n)) ||
+	    expand_pad(tile->code_bytes) + expand_pad(tile->scale_bytes) > op->w_pitch ||
+	    (n && n_bytes + expand_pad(tile->mask_bytes) > op->idx_pitch)) {
 		core_fault(core, FLM_FAULT_FORMAT);
 		return NULL;
 	}
+	code_bytes = expand_pad(tile->code_bytes);
 	codes = core_in(core, op->w, s * op->w_pitch, 1, 0, code_bytes + tile->scale_bytes,
 			EXPAND_ALIGN);
 	if (!codes)
 		return NULL;
+	if (tile->mask_bytes) {
+		masks = core_in(core, op->idx, s * op->idx_pitch + n_bytes, 1, 0, tile->mask_bytes,
+				1);
+		if (!masks)
+			return NULL;
+	}
 	scales = codes + code_bytes;
 	for (i = 0; i < tile->groups * FLM_STRIP; i++)
 		core->scratch->scales[i / FLM_STRIP][i % FLM_STRIP] =
@@ -120,18 +118,28 @@ static void sum_activations(struct core *core, const struct linear *op, const in
 	}
 }
 
-static int run_linear(struct core *core, const struct linear *op)
+/* Everything after a strip's tile: its tokens against it. `cols` is what a_sums were made for. */
+static int run_strip(struct core *core, const struct linear *op, uint64_t s, uint32_t *cols)
 {
-	const uint8_t *codes, *a_scales, *at, *bias = NULL;
-	uint64_t s, t, out_bytes = op->strips * FLM_STRIP * sizeof(float);
-	float acc[FLM_STRIP], b[FLM_STRIP], factor = 1.0f;
-	uint32_t cols = 0, r;
+	const uint8_t *codes, *a_scales, *at;
+	float acc[FLM_STRIP], bias[FLM_STRIP], factor = 1.0f;
+	struct tile tile;
 	const int8_t *a;
 	uint8_t *out;
+	uint32_t r;
+	uint64_t t;
 
-	if (op->w->buffer != FLM_BUFFER_WGT)
-		return core_fault(core, FLM_FAULT_BUFFER);
-	out = core_out(core, op->out, 0, op->tokens, op->out_pitch, out_bytes, 4);
+	codes = take_tile(core, op, s, &tile);
+	if (!codes)
+		return -1;
+	a = (const int8_t *)core_in(core, op->a, 0, op->tokens, op->a_pitch, tile.cols, 1);
+	if (!a)
+		return -1;
+	a_scales = core_in(core, op->a_scales, 0, op->tokens, op->a_scale_pitch,
+			   tile.groups * sizeof(float), 4);
+	if (!a_scales)
+		return -1;
+	out = core_out(core, op->out, s * sizeof(acc), op->tokens, op->out_pitch, sizeof(acc), 4);
 	if (!out)
 		return -1;
 	if (op->flags & FLM_MM_LINEAR_FACTOR) {
@@ -141,49 +149,45 @@ static int run_linear(struct core *core, const struct linear *op)
 		memcpy(&factor, at, sizeof(factor));
 	}
 	if (op->flags & FLM_MM_LINEAR_BIAS) {
-		bias = core_in(core, op->bias, 0, 1, 0, out_bytes, 4);
-		if (!bias)
+		at = core_in(core, op->bias, s * sizeof(bias), 1, 0, sizeof(bias), 4);
+		if (!at)
 			return -1;
+		memcpy(bias, at, sizeof(bias));
 	}
-	for (s = 0; s < op->strips; s++) {
-		struct tile tile;
+	if (tile.cols != *cols)
+		sum_activations(core, op, a, tile.cols);
+	*cols = tile.cols;
+	for (t = 0; t < op->tokens; t++) {
+		uint8_t *to = out + t * op->out_pitch;
 
-		if (core_is_aborted(core))
-			return -1;
-		codes = take_tile(core, op, s, &tile);
-		if (!codes)
-			return -1;
-		a = (const int8_t *)core_in(core, op->a, 0, op->tokens, op->a_pitch, tile.cols, 1);
-		if (!a)
-			return -1;
-		a_scales = core_in(core, op->a_scales, 0, op->tokens, op->a_scale_pitch,
-				   tile.groups * sizeof(float), 4);
-		if (!a_scales)
-			return -1;
-		if (tile.cols != cols)
-			sum_activations(core, op, a, tile.cols);
-		cols = tile.cols;
-		if (bias)
-			memcpy(b, bias + s * sizeof(b), sizeof(b));
-		for (t = 0; t < op->tokens; t++) {
-			uint8_t *to = out + t * op->out_pitch + s * sizeof(acc);
-
-			memset(acc, 0, sizeof(acc));
-			if (!(op->flags & FLM_MM_LINEAR_FIRST))
-				memcpy(acc, to, sizeof(acc));
-			core->dot->strip(codes, cols, expand_zero(&tile), a + t * op->a_pitch,
-				   core->scratch->sums[t], a_scales + t * op->a_scale_pitch,
-				   core->scratch->scales, acc);
-			if (op->flags & FLM_MM_LINEAR_FACTOR)
-				for (r = 0; r < FLM_STRIP; r++)
-					acc[r] = acc[r] * factor;
-			if (bias)
-				for (r = 0; r < FLM_STRIP; r++)
-					acc[r] = acc[r] + b[r];
-			store_written(to, acc, FLM_STRIP);
-		}
-		core->macs += tile.kept * op->tokens;
+		memset(acc, 0, sizeof(acc));
+		if (!(op->flags & FLM_MM_LINEAR_FIRST))
+			memcpy(acc, to, sizeof(acc));
+		core->dot->strip(codes, tile.cols, expand_zero(&tile), a + t * op->a_pitch,
+				 core->scratch->sums[t], a_scales + t * op->a_scale_pitch,
+				 core->scratch->scales, acc);
+		if (op->flags & FLM_MM_LINEAR_FACTOR)
+			for (r = 0; r < FLM_STRIP; r++)
+				acc[r] = acc[r] * factor;
+		if (op->flags & FLM_MM_LINEAR_BIAS)
+			for (r = 0; r < FLM_STRIP; r++)
+				acc[r] = acc[r] + bias[r];
+		store_written(to, acc, FLM_STRIP);
 	}
+	core->macs += tile.kept * op->tokens;
+	return 0;
+}
+
+static int run_linear(struct core *core, const struct linear *op)
+{
+	uint32_t cols = 0;
+	uint64_t s;
+
+	if (op->w->buffer != FLM_BUFFER_WGT)
+		return core_fault(core, FLM_FAULT_BUFFER);
+	for (s = 0; s < op->strips; s++)
+		if (core_is_aborted(core) || run_strip(core, op, s, &cols))
+			return -1;
 	return 0;
 }
 

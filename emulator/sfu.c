@@ -493,10 +493,10 @@ int sfu_run(struct core *core, const struct insn *insn)
 
 	if (mode == FLM_MISC_SAMPLE)
 		return topk_sample(core, insn);
-	if (!shape_fits(&op, mode))
-		return core_fault(core, FLM_FAULT_FORMAT);
 	if (mode == FLM_MISC_TOPK && op.pos + op.cols - 1 >= FLM_CANDIDATE_NONE)
 		return core_fault(core, FLM_FAULT_BOUND);
+	if (!shape_fits(&op, mode))
+		return core_fault(core, FLM_FAULT_FORMAT);
 	bytes = bytes_of(&op, mode);
 	op.a = core_in(core, PLACE(insn, MISC, A), 0, op.rows, op.a_pitch, bytes.a,
 		       mode == FLM_MISC_DEQUANT ? 1 : 4);

@@ -293,6 +293,8 @@ static struct drm_flightllm_binding *copy_bindings(const struct drm_flightllm_se
 
 	if (!args->count || args->count > BINDINGS_MAX || !args->stride)
 		return ERR_PTR(-EINVAL);
+	if (args->stride > PAGE_SIZE)
+		return ERR_PTR(-E2BIG);
 	rows = kvcalloc(args->count, sizeof(*rows), GFP_KERNEL);
 	if (!rows)
 		return ERR_PTR(-ENOMEM);

@@ -28,46 +28,40 @@ struct flightllm_mem *flightllm_mem_new(struct flightllm_device *fdev, size_t by
 		kfree(mem);
 		return NULL;
 	}
-	spin_lock(&fdev->mems_lock);
+	mutex_lock(&fdev->mems_lock);
 	list_add(&mem->link, &fdev->mems);
-	spin_unlock(&fdev->mems_lock);
+	mutex_unlock(&fdev->mems_lock);
 	return mem;
 }
 
 static void mem_release(struct flightllm_device *fdev, struct flightllm_mem *mem)
 {
+	lockdep_assert_held(&fdev->mems_lock);
+	list_del(&mem->link);
 	dma_free_coherent(fdev->drm.dev, mem->bytes, mem->cpu, mem->bus);
 	mem->cpu = NULL;
 }
 
 void flightllm_mem_free(struct flightllm_device *fdev, struct flightllm_mem *mem)
 {
-	bool mine;
-
 	if (!mem)
 		return;
-	/* Whoever takes it off the list frees the pages; the struct is the owner's. */
-	spin_lock(&fdev->mems_lock);
-	mine = !list_empty(&mem->link);
-	list_del_init(&mem->link);
-	spin_unlock(&fdev->mems_lock);
-	if (mine)
+	mutex_lock(&fdev->mems_lock);
+	if (mem->cpu)
 		mem_release(fdev, mem);
+	mutex_unlock(&fdev->mems_lock);
 	kfree(mem);
 }
 
 static void free_all_mems(struct flightllm_device *fdev)
 {
-	struct flightllm_mem *mem;
+	struct flightllm_mem *mem, *next;
 
-	spin_lock(&fdev->mems_lock);
-	while ((mem = list_first_entry_or_null(&fdev->mems, struct flightllm_mem, link))) {
-		list_del_init(&mem->link);
-		spin_unlock(&fdev->mems_lock);
+	/* The structs are their owners', who find later that the memory has gone. */
+	mutex_lock(&fdev->mems_lock);
+	list_for_each_entry_safe(mem, next, &fdev->mems, link)
 		mem_release(fdev, mem);
-		spin_lock(&fdev->mems_lock);
-	}
-	spin_unlock(&fdev->mems_lock);
+	mutex_unlock(&fdev->mems_lock);
 }
 
 u32 flightllm_points_max(struct flightllm_device *fdev)
@@ -251,11 +245,12 @@ static int init_software(struct flightllm_device *fdev)
 	struct drm_device *drm = &fdev->drm;
 	int ret;
 
-	spin_lock_init(&fdev->mems_lock);
 	INIT_LIST_HEAD(&fdev->mems);
 	fdev->stamp = 1;
 	fdev->point_us = 1000;
-	ret = drmm_mutex_init(drm, &fdev->bos_lock);
+	ret = drmm_mutex_init(drm, &fdev->mems_lock);
+	if (!ret)
+		ret = drmm_mutex_init(drm, &fdev->bos_lock);
 	if (!ret)
 		ret = drmm_mutex_init(drm, &fdev->select_lock);
 	if (!ret)

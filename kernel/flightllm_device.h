@@ -102,7 +102,7 @@ struct flightllm_device {
 	struct ttm_device ttm;
 	struct mutex bos_lock;		/* protects the regions' bos and used */
 
-	spinlock_t mems_lock;		/* protects mems */
+	struct mutex mems_lock;		/* protects mems; the innermost */
 	struct list_head mems;
 
 	struct mutex select_lock;	/* protects the windows behind _SELECT */

@@ -7,6 +7,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/module.h>
+#include <linux/pm.h>
 
 #include <drm/drm_accel.h>
 #include <drm/drm_gem.h>
@@ -150,6 +151,20 @@ static const struct pci_error_handlers flightllm_err_handler = {
 	.reset_done = flightllm_reset_done_pci,
 };
 
+/* The card forgets everything in its sleep; contexts made before are lost. */
+static int flightllm_suspend(struct device *dev)
+{
+	flightllm_reset_prepare(dev_get_drvdata(dev));
+	return 0;
+}
+
+static int flightllm_resume(struct device *dev)
+{
+	return flightllm_reset_done(dev_get_drvdata(dev));
+}
+
+static DEFINE_SIMPLE_DEV_PM_OPS(flightllm_pm_ops, flightllm_suspend, flightllm_resume);
+
 static const struct pci_device_id flightllm_ids[] = {
 	{ PCI_DEVICE(FLM_PCI_VENDOR, FLM_PCI_DEVICE) },
 	{ }
@@ -162,6 +177,7 @@ static struct pci_driver flightllm_pci_driver = {
 	.probe = flightllm_probe,
 	.remove = flightllm_remove,
 	.err_handler = &flightllm_err_handler,
+	.driver.pm = pm_sleep_ptr(&flightllm_pm_ops),
 };
 struct workqueue_struct *flightllm_release_wq;
 

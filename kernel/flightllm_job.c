@@ -124,7 +124,7 @@ static struct dma_fence *run_job(struct drm_sched_job *base)
 	struct flightllm_job *job = to_flightllm_job(base);
 	struct dma_fence *fence;
 
-	fence = flightllm_queue_post(job->queue, &job->slot, job->fence);
+	fence = flightllm_queue_post(job->queue, &job->slot, job->fence, job->is_last);
 	if (IS_ERR(fence))
 		flightllm_queue_never_ran(job->queue, job->fence->seqno,
 					  job->fence->submitted_ns);
@@ -177,6 +177,7 @@ int flightllm_job_clear(struct flightllm_device *fdev, u32 region, u64 address, 
 		job_drop(job);
 		ret = -ECANCELED;
 	} else {
+		job->is_last = true;
 		job_arm(job);
 		*out = dma_fence_get(&job->base.s_fence->finished);
 		drm_sched_entity_push_job(&job->base);
@@ -281,7 +282,7 @@ static struct flightllm_job **make_jobs(struct flightllm_queue *queue, u64 clien
 
 	if (!args->job_count || !args->job_stride)
 		return ERR_PTR(-EINVAL);
-	if (args->job_count > FLIGHTLLM_SLOTS)
+	if (args->job_count > FLIGHTLLM_SLOTS || args->job_stride > PAGE_SIZE)
 		return ERR_PTR(-E2BIG);
 	jobs = kvcalloc(args->job_count, sizeof(*jobs), GFP_KERNEL);
 	if (!jobs)
@@ -337,7 +338,7 @@ static int copy_sync(u64 array, u32 stride, u32 i, struct drm_flightllm_sync *sy
 
 static int check_syncs(u32 count, u32 stride)
 {
-	if (count > SYNCS_MAX)
+	if (count > SYNCS_MAX || stride > PAGE_SIZE)
 		return -E2BIG;
 	return count && !stride ? -EINVAL : 0;
 }
@@ -437,6 +438,7 @@ static int push_jobs(struct flightllm_queue *queue, struct flightllm_job **jobs,
 		for (i = 0; i < count; i++) {
 			job_arm(jobs[i]);
 			if (i == count - 1) {
+				jobs[i]->is_last = true;
 				last = &jobs[i]->base.s_fence->finished;
 				signal_outs(outs, out_count, last);
 			}

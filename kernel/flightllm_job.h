@@ -11,6 +11,7 @@ struct flightllm_job {
 	struct flightllm_tables *tables;	/* holds a reference */
 	struct flightllm_fence *fence;		/* holds a reference; NULL before it is armed */
 	bool posted;
+	bool is_last;		/* of its SUBMIT: rings the doorbell for all of them */
 	union {
 		struct flm_slot run;
 		struct flm_copy_slot copy;

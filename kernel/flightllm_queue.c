@@ -199,8 +199,25 @@ void flightllm_queue_never_ran(struct flightllm_queue *queue, u64 seqno, u64 sub
 	wake_up_all(&queue->waiters);
 }
 
+static void ring_doorbell(struct flightllm_queue *queue, u32 tail)
+{
+	struct flightllm_device *fdev = queue->fdev;
+
+	/*
+	 * The store is ordered behind the slot by writel(). Either the card sees the new tail
+	 * before it sleeps, or armed is seen here; armed is cleared by the host first, so that one
+	 * sleep costs one KICK, and set anew by the card when it handles that.
+	 */
+	writel(tail, fdev->doorbells + queue->hw * FLM_DOORBELL_BYTES);
+	mb();	/* doorbell before armed: the other half is the card's */
+	if (READ_ONCE(queue->status->armed)) {
+		WRITE_ONCE(queue->status->armed, 0);
+		flightllm_write(fdev, FLM_REG_KICK, queue->hw);
+	}
+}
+
 struct dma_fence *flightllm_queue_post(struct flightllm_queue *queue, const void *slot,
-				       struct flightllm_fence *fence)
+				       struct flightllm_fence *fence, bool tell)
 {
 	struct flightllm_device *fdev = queue->fdev;
 	u32 index, tail;
@@ -223,18 +240,8 @@ struct dma_fence *flightllm_queue_post(struct flightllm_queue *queue, const void
 	tail = ++queue->tail;
 	spin_unlock_irq(&queue->lock);
 	atomic_inc(&fdev->in_flight);
-
-	/*
-	 * The store is ordered behind the slot by writel(). Either the card sees the new tail
-	 * before it sleeps, or armed is seen here; armed is cleared by the host first, so that one
-	 * sleep costs one KICK, and set anew by the card when it handles that.
-	 */
-	writel(tail, fdev->doorbells + queue->hw * FLM_DOORBELL_BYTES);
-	mb();	/* doorbell before armed: the other half is the card's */
-	if (READ_ONCE(queue->status->armed)) {
-		WRITE_ONCE(queue->status->armed, 0);
-		flightllm_write(fdev, FLM_REG_KICK, queue->hw);
-	}
+	if (tell)
+		ring_doorbell(queue, tail);
 	flightllm_reset_watch(fdev);
 	mutex_unlock(&queue->post_lock);
 	drm_dev_exit(idx);

@@ -321,11 +321,14 @@ static bool faults_equal(const struct fault *ours, const struct ref_fault *their
 	if (ours->kind == (unsigned int)theirs->kind &&
 	    (ours->kind == FLM_FAULT_WATCHDOG || ours->kind == FLM_FAULT_NONE ||
 	     (ours->core == (unsigned int)theirs->core &&
-	      ours->unit == (unsigned int)theirs->unit && ours->word == theirs->word)))
+	      ours->unit == (unsigned int)theirs->unit && ours->word == theirs->word &&
+	      ours->segment == (unsigned int)theirs->segment && ours->offset == theirs->offset)))
 		return true;
-	printf("# fault %u, core %u, unit %u, word %u; reference %d, core %d, unit %d, word %u\n",
-	       ours->kind, ours->core, ours->unit, ours->word, theirs->kind, theirs->core,
-	       theirs->unit, theirs->word);
+	printf("# fault %u, core %u, unit %u, word %u, segment %u, offset 0x%llx\n", ours->kind,
+	       ours->core, ours->unit, ours->word, ours->segment, (unsigned long long)ours->offset);
+	printf("# reference %d, core %d, unit %d, word %u, segment %d, offset 0x%llx\n",
+	       theirs->kind, theirs->core, theirs->unit, theirs->word, theirs->segment,
+	       (unsigned long long)theirs->offset);
 	return false;
 }
 

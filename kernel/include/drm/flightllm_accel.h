@@ -541,7 +541,8 @@ struct drm_flightllm_sync {
  *
  * The first job waits for all of @in_syncs; each of @out_syncs gets the fence of the last. Jobs of
  * a queue run one after the other. Job i of this call has seqno @seqno - @job_count + 1 + i. A job
- * that ends with a fault does not stop those behind it.
+ * that ends with a fault does not stop those behind it. The fence of a job has the
+ * error -EIO when it ended with a fault, -ECANCELED when it ended with RESET or LOST.
  *
  * -EINVAL: @flags, a job's op that does not fit the queue, a field that must be zero, an offset
  * out of alignment, core or segment out of range, @job_count 0. -E2BIG: @job_count above jobs_max,
