@@ -6,6 +6,8 @@
 #   make check       set-up, then all tests
 #   make check-fast  the tests that need neither root nor a VM, within a minute
 #   make lint        both compilers, include arrows, sparse, checkpatch
+#   make coverage    how much of the card's execution its tests run
+#   make bench-compile  a 1B and a 7B model compiled and run, against the reference
 #   make fuzz        every fuzzer for FUZZ_SECONDS each (default 600)
 #
 # B is the build directory; SAN=1 builds with address and undefined-behaviour sanitizers.
@@ -47,7 +49,7 @@ PROGRAMS := $(B)/flightllm $(B)/flightllm-cc $(B)/flightllm-emu $(B)/flightllm-v
 	$(B)/flightllm-vm-init
 LIBRARIES := $(B)/libflightllm.a $(B)/libflightllm.so.0 $(B)/libflightllm-card.so
 
-.PHONY: all user module tests check check-fast check-ci demo lint fuzz setup clean install
+.PHONY: all user module tests check check-fast check-ci demo lint coverage bench-compile fuzz setup clean install
 all: user module
 user: $(LIBRARIES) $(PROGRAMS)
 tests: user $(TESTS)
@@ -125,6 +127,10 @@ check-fast:
 	@tests/run.sh fast
 lint:
 	@tests/run.sh lint
+coverage:
+	@tests/coverage.sh
+bench-compile: user $(B)/tests/e2e/decode $(B)/tests/ref/ref_main
+	@B=$(B) tests/bench_compile.sh
 FUZZ_SECONDS ?= 600
 fuzz:
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run.sh fuzz

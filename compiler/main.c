@@ -273,8 +273,8 @@ static void report(const struct plan *p, double seconds)
 	getrusage(RUSAGE_SELF, &use);
 	if (p->options->json)
 		printf("{\"file\": %s, \"bytes\": %llu, \"bits\": %.4f, \"chunk\": %u, \"prefill_bytes\": %llu, \"decode_bytes\": %llu, \"watchdog\": %llu, \"parameters\": %llu, \"seconds\": %.3f, \"peak_bytes\": %llu}\n",
-		       json_text(p->options->out), (unsigned long long)p->file_bytes, p->bits, p->chunk,
-		       (unsigned long long)entry[0], (unsigned long long)entry[1],
+		       json_text(p->options->out), (unsigned long long)p->file_bytes, p->bits,
+		       p->chunk, (unsigned long long)entry[0], (unsigned long long)entry[1],
 		       (unsigned long long)p->watchdog,
 		       (unsigned long long)checkpoint_parameters(p->checkpoint), seconds,
 		       1024ull * use.ru_maxrss);

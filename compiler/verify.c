@@ -400,7 +400,8 @@ static void check_lifetimes(struct plan *p)
 			life_use(p, lives, &count, op->out, i);
 		for (unsigned int j = 0; j < op->scratches; j++)
 			lives[count++] = (struct life) {
-				op->scratch[j].name, i, i, op->scratch[j].at, op->scratch[j].bytes };
+				op->scratch[j].name, i, i, op->scratch[j].at, op->scratch[j].bytes
+			};
 		loop_end = op->section == SECTION_LAYER ? i : loop_end;
 	}
 	/* What the loop over layers finds made it needs until its last trip ends. */

@@ -44,8 +44,8 @@ static void check_memory(struct check *c, uint32_t segment, struct form off,
 	uint64_t bytes = segment_bytes(c, segment);
 
 	if (verify_least(c, &off) < 0 || end > (int64_t)bytes)
-		verify_fail(c, "it may read to byte %" PRId64 " of segment %u, which has %" PRIu64, end,
-			    segment, bytes);
+		verify_fail(c, "it may read to byte %" PRId64 " of segment %u, which has %" PRIu64,
+			    end, segment, bytes);
 }
 
 static void ld_linear(struct check *c)

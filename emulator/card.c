@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The card as one object: made, reset, freed; its clock; the thread that keeps it (heartbeats, the slow
- * part of a reset). See card.h for what the world may do with it.
+ * The card as one object: made, reset, freed; its clock; the thread that keeps it (heartbeats,
+ * the slow part of a reset). See card.h for what the world may do with it.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -19,16 +19,18 @@
 #define KIB(n) ((uint32_t)(n) << 10)
 
 static const struct profile profiles[] = {
-#define PROFILE(name, id, cores, core_mib, channels, ddr_mib, act, wgt, idx, glb, queues, khz, mm, mv, \
-		hbm, ddr) \
+#define PROFILE(name, id, cores, core_mib, channels, ddr_mib, act, wgt, idx, glb, queues, khz, mm, \
+		mv, hbm, ddr) \
 	{ #name, id, cores, MIB(core_mib), MIB(ddr_mib), channels, \
 	  { KIB(act), KIB(wgt), KIB(idx), KIB(glb) }, queues, khz, mm, mv, hbm, ddr },
 #include "emulator/profile.def"
 };
 
-#define PROFILES (sizeof(profiles) / sizeof(profiles[0]))
+#define PROFILES	(sizeof(profiles) / sizeof(profiles[0]))
+#define DDR_CHANNELS	2
+#define BEAT_NS		(FLM_HEARTBEAT_MS * 1000000ll / 2)
 
-const struct profile *profile_find(const char *name)
+static const struct profile *profile_find(const char *name)
 {
 	for (unsigned int i = 0; i < PROFILES; i++)
 		if (!strcmp(profiles[i].name, name))
@@ -46,12 +48,42 @@ int64_t wall_ns(void)
 	return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
-/* While nothing runs card time follows the wall clock; while something does it is what work cost. */
+/*
+ * While nothing runs card time follows the wall clock; while something does it is what work cost.
+ */
+static uint64_t idle_us(const struct card *card)
+{
+	return card->workers_busy ? 0 : (uint64_t)(wall_ns() - card->idle_since_ns) / 1000;
+}
+
 uint64_t card_time_us(struct card *card)
 {
-	if (card->workers_busy)
-		return card->base_us;
-	return card->base_us + (wall_ns() - card->idle_since_ns) / 1000;
+	return card->base_us + idle_us(card);
+}
+
+uint64_t card_cycles(struct card *card)
+{
+	return card->cycles + idle_us(card) * card->profile.clock_khz / 1000;
+}
+
+void card_work_begins(struct card *card)
+{
+	uint64_t us = idle_us(card);
+
+	card->base_us += us;
+	card->cycles += us * card->profile.clock_khz / 1000;
+	card->workers_busy++;
+	if (card->keeper_sleeps)
+		pthread_cond_signal(&card->idle);
+}
+
+void card_work_ends(struct card *card)
+{
+	if (--card->workers_busy)
+		return;
+	card->idle_since_ns = wall_ns();
+	if (card->is_resetting)
+		pthread_cond_signal(&card->idle);
 }
 
 void card_time_spend(struct card *card, uint64_t us)
@@ -61,7 +93,7 @@ void card_time_spend(struct card *card, uint64_t us)
 
 /* ---- Telling ---- */
 
-void card_interrupt(struct card *card, unsigned int vector)
+static void send_interrupt(struct card *card, unsigned int vector)
 {
 	bool enabled;
 
@@ -74,6 +106,21 @@ void card_interrupt(struct card *card, unsigned int vector)
 	}
 	pthread_rwlock_unlock(&card->dma.lock);
 	card_trace(card, "interrupt vector=%u%s", vector, enabled ? "" : " held");
+}
+
+void card_interrupt(struct card *card, unsigned int vector)
+{
+	unsigned int injected = injections_interrupt(&card->injections);
+
+	if (injected & 1u << INJECT_LOST_INTERRUPT)
+		return;
+	if (!(injected & 1u << INJECT_LATE_INTERRUPT)) {
+		send_interrupt(card, vector);
+		return;
+	}
+	card->late_vector = vector;
+	card->late_ns = wall_ns() + INJECT_LATE_MS * 1000000ll;
+	pthread_cond_signal(&card->idle);
 }
 
 void card_event(struct card *card, uint32_t bits)
@@ -103,8 +150,8 @@ void card_trace(struct card *card, const char *format, ...)
 /* ---- Reset ---- */
 
 /*
- * The quick part: no access to the host and no interrupt from here on. The keeper does the rest when the
- * workers have let go. The lock is held.
+ * The quick part: no access to the host and no interrupt from here on. The keeper does the rest
+ * when the workers have let go. The lock is held.
  */
 void card_reset_begin(struct card *card)
 {
@@ -112,19 +159,42 @@ void card_reset_begin(struct card *card)
 	card->dma.epoch++;
 	pthread_rwlock_unlock(&card->dma.lock);
 	card->is_resetting = true;
+	card->late_ns = 0;
 	queue_drop_all(card);
-	memset(card->doorbells, 0, card->doorbell_bytes);
 	card_trace(card, "reset");
 	pthread_cond_broadcast(&card->idle);
 	pthread_cond_broadcast(&card->work);
 }
 
-/* The slow part, with the lock held and no worker at work. */
+/* For good: from here on nothing answers. */
+void card_remove(struct card *card)
+{
+	pthread_rwlock_wrlock(&card->dma.lock);
+	card->is_gone = true;
+	card->dma.enabled = false;
+	pthread_rwlock_unlock(&card->dma.lock);
+	card_reset_begin(card);
+}
+
+/*
+ * The slow part, with no worker at work; none begins while is_resetting stands. The lock is given
+ * up for what takes long; if another reset comes meanwhile, that is done once more.
+ */
 static void reset_finish(struct card *card)
 {
-	memory_lose(&card->memory);
-	exec_clear(card->exec, (1u << card->profile.cores) - 1);
-	queue_drop_all(card);
+	uint32_t epoch;
+
+	do {
+		epoch = card->dma.epoch;
+		pthread_mutex_unlock(&card->lock);
+		memory_lose(&card->memory);
+		exec_clear(card->exec, (1u << card->profile.cores) - 1);
+		memset(card->doorbells, 0, card->doorbell_bytes);
+		pthread_mutex_lock(&card->lock);
+	} while (epoch != card->dma.epoch && !card->is_closing);
+	queue_forget_all(card);
+	card->turns = 0;
+	card->is_dead = false;
 	memset(card->core_context, 0, sizeof(card->core_context));
 	memset(card->unit_instructions, 0, sizeof(card->unit_instructions));
 	card->region_select = card->queue_select = card->unit_select = card->channel_select = 0;
@@ -142,6 +212,20 @@ static void reset_finish(struct card *card)
 	card->is_resetting = false;
 }
 
+/* Until that time of wall_ns() or a signal; 0: until a signal. */
+static void keep_waiting(struct card *card, int64_t until)
+{
+	struct timespec when = { until / 1000000000, until % 1000000000 };
+
+	if (until) {
+		pthread_cond_timedwait(&card->idle, &card->lock, &when);
+		return;
+	}
+	card->keeper_sleeps = true;
+	pthread_cond_wait(&card->idle, &card->lock);
+	card->keeper_sleeps = false;
+}
+
 /* Heartbeats while there is work, and the slow part of resets. */
 static void *keep(void *opaque)
 {
@@ -149,24 +233,28 @@ static void *keep(void *opaque)
 
 	pthread_mutex_lock(&card->lock);
 	while (!card->is_closing) {
-		struct timespec until;
+		int64_t now = wall_ns(), until;
 
 		if (card->is_resetting && !card->workers_busy) {
 			reset_finish(card);
 			continue;
 		}
-		if (card->workers_busy && !card->is_resetting)
-			queue_beat(card);
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += FLM_HEARTBEAT_MS * 500000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_nsec -= 1000000000;
-			until.tv_sec++;
+		if (card->late_ns && now >= card->late_ns) {
+			card->late_ns = 0;
+			send_interrupt(card, card->late_vector);
 		}
-		if (card->workers_busy)
-			pthread_cond_timedwait(&card->idle, &card->lock, &until);
-		else
-			pthread_cond_wait(&card->idle, &card->lock);
+		if (card->workers_busy && !card->is_resetting && now >= card->next_beat_ns) {
+			int64_t since = now - (card->next_beat_ns - BEAT_NS);
+
+			queue_beat(card, since < 1000000000 ? since / 1000 : 0);
+			card->next_beat_ns = now + BEAT_NS;
+		}
+		until = card->workers_busy || now < card->next_beat_ns ? card->next_beat_ns : 0;
+		if (card->late_ns && (!until || card->late_ns < until))
+			until = card->late_ns;
+		if (card->is_resetting)
+			until = 0;	/* the last worker says when */
+		keep_waiting(card, until);
 	}
 	pthread_mutex_unlock(&card->lock);
 	return NULL;
@@ -200,14 +288,18 @@ static int make_memory(struct card *card, const struct card_options *options, ch
 
 	hbm = hbm / MEM_CARD_BLOCK * MEM_CARD_BLOCK;
 	if (!hbm) {
-		snprintf(error, CARD_ERROR_BYTES, "%llu bytes of HBM are too few for %u cores; give at "
-			 "least %u MiB", (unsigned long long)options->hbm_bytes, card->profile.cores,
+		snprintf(error, CARD_ERROR_BYTES,
+			 "%llu bytes of HBM are too few for %u cores; give at "
+			 "least %u MiB",
+			 (unsigned long long)options->hbm_bytes, card->profile.cores,
 			 2 * card->profile.cores);
 		return -EINVAL;
 	}
 	if (bar2 < MIB(16) || bar2 & (bar2 - 1)) {
-		snprintf(error, CARD_ERROR_BYTES, "a window of %llu bytes is not a power of two from 16 "
-			 "MiB on", (unsigned long long)bar2);
+		snprintf(error, CARD_ERROR_BYTES,
+			 "a window of %llu bytes is not a power of two from 16 "
+			 "MiB on",
+			 (unsigned long long)bar2);
 		return -EINVAL;
 	}
 	for (unsigned int c = 0; c < card->profile.cores; c++)
@@ -217,6 +309,9 @@ static int make_memory(struct card *card, const struct card_options *options, ch
 		snprintf(error, CARD_ERROR_BYTES, "no memory for the card: %s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
+	for (unsigned int i = 0; i < FLM_REGIONS; i++)
+		card->memory.regions[i].channels = !bytes[i] ? 0 : i == FLM_REGION_DDR ?
+			DDR_CHANNELS : card->profile.channels;
 	return 0;
 }
 
@@ -242,6 +337,8 @@ PUBLIC int card_new(const struct card_options *options, const struct card_host *
 {
 	const char *name = options->profile ? options->profile : "u280";
 	const struct profile *profile = profile_find(name);
+	struct injections injections;
+	pthread_condattr_t clock;
 	struct exec_chip chip;
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	struct card *card;
@@ -249,15 +346,14 @@ PUBLIC int card_new(const struct card_options *options, const struct card_host *
 
 	*out = NULL;
 	if (!profile) {
-		snprintf(error, CARD_ERROR_BYTES, "no card is called '%s'; u280, vhk158, u280x and tiny "
-			 "are", name);
+		snprintf(error, CARD_ERROR_BYTES,
+			 "no card is called '%s'; u280, vhk158, u280x and tiny "
+			 "are",
+			 name);
 		return -EINVAL;
 	}
-	if (options->faults && *options->faults) {
-		snprintf(error, CARD_ERROR_BYTES, "no fault is called '%s'; this card injects none",
-			 options->faults);
+	if (injections_parse(&injections, options->faults, error, CARD_ERROR_BYTES))
 		return -EINVAL;
-	}
 	card = calloc(1, sizeof(*card));
 	if (!card) {
 		snprintf(error, CARD_ERROR_BYTES, "no memory for a card");
@@ -268,11 +364,15 @@ PUBLIC int card_new(const struct card_options *options, const struct card_host *
 	card->trace = options->trace;
 	card->serial = options->serial ? options->serial : 0xf117000000000001ull;
 	card->vectors = CARD_VECTORS;
+	card->injections = injections;
 	card->doorbell_fd = card->memory.fd = card->memory.bar2_fd = -1;
 	card->idle_since_ns = wall_ns();
 	pthread_mutex_init(&card->lock, NULL);
 	pthread_cond_init(&card->work, NULL);
-	pthread_cond_init(&card->idle, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&card->idle, &clock);
+	pthread_condattr_destroy(&clock);
 	dma_init(&card->dma);
 	chip.cores = profile->cores;
 	memcpy(chip.buffer_bytes, profile->buffer_bytes, sizeof(chip.buffer_bytes));
@@ -307,7 +407,7 @@ PUBLIC void card_free(struct card *card)
 		for (unsigned int i = 0; i < card->worker_count; i++)
 			pthread_join(card->workers[i], NULL);
 		free(card->workers);
-		queue_drop_all(card);
+		queue_forget_all(card);
 	}
 	exec_free(card->exec);
 	if (card->doorbells)
@@ -336,34 +436,38 @@ PUBLIC void card_identify(struct card *card, struct card_identity *identity)
 
 PUBLIC void card_reg_read(struct card *card, uint64_t offset, void *value, unsigned int bytes)
 {
+	bool is_whole = (bytes == 4 || bytes == 8) && offset % bytes == 0;
 	uint64_t result = 0;
 
-	if (bytes != 4 && bytes != 8) {
-		memset(value, 0, bytes);
-		return;
-	}
 	pthread_mutex_lock(&card->lock);
 	if (offset < FLM_BAR_REGS_BYTES) {
-		if (offset % bytes == 0)
+		if (is_whole)
 			result = regs_read(card, offset, bytes);
 		card->reads++;
 	}
+	if (card->is_gone) {
+		result = UINT64_MAX;
+		memset(value, 0xff, bytes);
+	} else {
+		memset(value, 0, bytes);
+	}
 	pthread_mutex_unlock(&card->lock);
-	memcpy(value, &result, bytes);
+	if (is_whole)
+		memcpy(value, &result, bytes);
 }
 
 PUBLIC void card_reg_write(struct card *card, uint64_t offset, const void *value,
 			   unsigned int bytes)
 {
+	bool is_whole = (bytes == 4 || bytes == 8) && offset % bytes == 0;
 	uint64_t written = 0;
 
-	if (bytes != 4 && bytes != 8)
-		return;
-	memcpy(&written, value, bytes);
+	if (is_whole)
+		memcpy(&written, value, bytes);
 	pthread_mutex_lock(&card->lock);
-	if (offset < FLM_BAR_REGS_BYTES) {
+	if (offset < FLM_BAR_REGS_BYTES && !card->is_gone) {
 		card->writes++;
-		if (offset % bytes == 0)
+		if (is_whole)
 			regs_write(card, offset, written, bytes);
 	}
 	pthread_mutex_unlock(&card->lock);
@@ -395,7 +499,7 @@ PUBLIC int card_dma_unmap(struct card *card, uint64_t address, uint64_t bytes)
 PUBLIC void card_bus_master(struct card *card, int enabled)
 {
 	pthread_rwlock_wrlock(&card->dma.lock);
-	card->dma.enabled = enabled;
+	card->dma.enabled = enabled && !card->is_gone;
 	pthread_rwlock_unlock(&card->dma.lock);
 }
 

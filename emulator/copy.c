@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Copy queues: bytes between segments, fills, checksums; a preemption point every FLM_COPY_POINT bytes. */
+/* Copy queues: bytes between segments, fills, checksums; a point every FLM_COPY_POINT bytes. */
 #include <endian.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -41,22 +41,33 @@ static enum step check(struct card *card, struct queue *q, const struct flm_copy
 {
 	unsigned int cores = card->profile.cores;
 
-	if (s->reserved0 || s->reserved1[0] || s->reserved1[1] || s->reserved1[2])
+	const struct { bool is_wrong; uint32_t word; } rules[] = {
+		{ op == FLM_SLOT_FILL && s->src, WORD(src) },
+		{ op == FLM_SLOT_CRC32C && s->dst, WORD(dst) },
+		{ op == FLM_SLOT_FILL && s->src_segment, WORD(src_segment) },
+		{ op == FLM_SLOT_CRC32C && s->dst_segment, WORD(dst_segment) },
+		{ op == FLM_SLOT_FILL && s->src_core, WORD(src_core) },
+		{ op == FLM_SLOT_CRC32C && s->dst_core, WORD(dst_core) },
+		{ op != FLM_SLOT_FILL && s->fill, WORD(fill) },
+		{ s->src_core >= cores, WORD(src_core) },
+		{ s->dst_core >= cores, WORD(dst_core) },
+		{ !s->bytes, WORD(bytes) },
+		{ op == FLM_SLOT_FILL && le64toh(s->dst) % 4, WORD(dst) },
+		{ op == FLM_SLOT_FILL && le64toh(s->bytes) % 4, WORD(bytes) },
+	};
+
+	for (unsigned int i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+		if (rules[i].is_wrong)
+			return slot_fault(q, FLM_FAULT_SLOT, rules[i].word);
+	return STEP_GOES_ON;
+}
+
+enum step copy_check_reserved(struct queue *q, const struct flm_copy_slot *s)
+{
+	if (s->reserved0)
+		return slot_fault(q, FLM_FAULT_SLOT, WORD(reserved0));
+	if (s->reserved1[0] || s->reserved1[1] || s->reserved1[2])
 		return slot_fault(q, FLM_FAULT_SLOT, WORD(reserved1));
-	if (!s->bytes || (op == FLM_SLOT_FILL && le64toh(s->bytes) % 4))
-		return slot_fault(q, FLM_FAULT_SLOT, WORD(bytes));
-	if (s->src_core >= cores)
-		return slot_fault(q, FLM_FAULT_SLOT, WORD(src_core));
-	if (s->dst_core >= cores)
-		return slot_fault(q, FLM_FAULT_SLOT, WORD(dst_core));
-	if (op == FLM_SLOT_FILL && (s->src || s->src_segment || s->src_core))
-		return slot_fault(q, FLM_FAULT_SLOT, WORD(src));
-	if (op == FLM_SLOT_FILL && le64toh(s->dst) % 4)
-		return slot_fault(q, FLM_FAULT_SLOT, WORD(dst));
-	if (op == FLM_SLOT_CRC32C && (s->dst || s->dst_segment || s->dst_core))
-		return slot_fault(q, FLM_FAULT_SLOT, WORD(dst));
-	if (op != FLM_SLOT_FILL && s->fill)
-		return slot_fault(q, FLM_FAULT_SLOT, WORD(fill));
 	return STEP_GOES_ON;
 }
 
@@ -98,7 +109,8 @@ static int move(struct queue *q, struct copy *copy, uint64_t n)
 	}
 	f->core = s->src_core;
 	if (copy->op != FLM_SLOT_FILL &&
-	    space_read(&q->space, s->src_core, le16toh(s->src_segment), src + copy->at, copy->buffer, n,
+	    space_read(&q->space, s->src_core, le16toh(s->src_segment), src + copy->at,
+		       copy->buffer, n,
 		       FLM_RIGHT_R, f))
 		return -1;
 	f->core = s->dst_core;

@@ -59,7 +59,6 @@ struct scratch {
 struct core {
 	unsigned int index;
 	uint8_t *buffers[FLM_BUFFERS];
-	void *allocated[FLM_BUFFERS];		/* what the buffers lie in */
 	uint32_t buffer_bytes[FLM_BUFFERS];
 	uint32_t dirty_from[FLM_BUFFERS], dirty_to[FLM_BUFFERS];	/* written since cleared */
 	struct scratch *scratch;

@@ -3,9 +3,9 @@
  * The card as its own files see it: registers (regs.c), queues and who runs next (queue.c), jobs
  * (job.c), copies (copy.c), over memory (mem.c) and the execution of passes (exec.c).
  *
- * One lock, card->lock, covers all that is not said to be otherwise; nobody computes, waits or moves
- * more than a few words under it. A queue that a worker runs (queue->is_running) belongs to that
- * worker; others only leave it a command.
+ * One lock, card->lock, covers all that is not said to be otherwise; nobody computes, waits or
+ * moves more than a few words under it. A queue that a worker runs (queue->is_running) belongs to
+ * that worker; others only leave it a command.
  */
 #ifndef EMULATOR_DEVICE_H
 #define EMULATOR_DEVICE_H
@@ -21,6 +21,7 @@
 
 #include "emulator/card.h"
 #include "emulator/exec.h"
+#include "emulator/fault.h"
 #include "emulator/mem.h"
 
 #define CARD_QUEUES	128	/* of any profile */
@@ -64,15 +65,16 @@ struct queue {
 	/* state */
 	unsigned int state;		/* enum flm_queue_state */
 	unsigned int error;
-	unsigned int command;		/* enum flm_queue_command that waits for the worker, 0: none */
+	unsigned int command;		/* enum flm_queue_command for the worker, 0: none */
 	bool is_running;
 	bool is_armed;
 	atomic_bool abort;		/* the pass that runs is to be given up */
+	atomic_bool is_lost;		/* the status page could not be reached */
 	bool core_reset;		/* the slot that has begun ends with RESET */
 	uint32_t head, tail;		/* tail as last read */
 	uint64_t seqno, points, busy_us, cycles, tokens;
-	uint64_t slice_us;		/* card time of its turn */
-	uint64_t waits_since_us;	/* card time since when it has work but no cores */
+	uint64_t slice_us;		/* card time since another queue had these cores */
+	uint64_t waits_since_us;	/* card time since it has work but no cores, or 0 */
 	uint64_t served;		/* card->turns when it last ran: round robin */
 	/* of its last fault */
 	uint64_t fault_seqno, fault_offset;
@@ -80,6 +82,7 @@ struct queue {
 	/* the slot that has begun, of the worker */
 	uint64_t running;		/* its seqno, 0: none */
 	uint32_t flags;			/* of the slot */
+	unsigned int injected;		/* bits of enum injection that befall it; under the lock */
 	struct job *job;
 	struct copy *copy;
 	struct space space;		/* of the last generation used */
@@ -102,11 +105,20 @@ struct card {
 
 	pthread_mutex_t lock;
 	pthread_cond_t work;		/* for workers: something may have become possible */
-	pthread_cond_t idle;		/* for the keeper: a worker has finished, or there is work */
+	pthread_cond_t idle;		/* for the keeper: a worker ended, or there is work */
 	pthread_t *workers, keeper;
 	unsigned int worker_count, workers_busy;
 	bool is_closing, is_resetting;
+	bool keeper_sleeps;		/* until it is signalled, there being nothing to keep */
+	int64_t next_beat_ns;
 	uint32_t resets;
+
+	/* faults that the card was told to have */
+	struct injections injections;
+	bool is_dead;			/* serves no queue until it is reset */
+	bool is_gone;			/* pulled out; written under dma.lock too */
+	unsigned int late_vector;
+	int64_t late_ns;		/* when it fires, 0: none is late */
 
 	struct queue queues[CARD_QUEUES];
 	uint32_t busy_cores;
@@ -118,44 +130,50 @@ struct card {
 	uint32_t region_select, queue_select, unit_select, channel_select, events, event_enable;
 
 	/* card time */
-	uint64_t base_us;		/* card time when the card was last idle, or now if it is busy */
+	uint64_t base_us;		/* card time when it was last idle, or now if busy */
 	int64_t idle_since_ns;		/* wall clock then; only while idle */
 
 	/* counters */
-	uint64_t reads, writes, kicks, jobs, copies, tokens, faults, instructions, points, switches,
-		 cycles;
+	uint64_t reads, writes, kicks, jobs, copies, tokens, faults, instructions, points, switches;
+	uint64_t cycles;		/* goes with base_us */
 	uint64_t doorbells_seen;
 	uint64_t interrupts;		/* atomic */
 	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
 };
 
-/* profile.c's rows. NULL: no such card. */
-const struct profile *profile_find(const char *name);
-/* Their names, for an error. */
-const char *profile_names(void);
-
-/* card.c; the lock is held for time, not for interrupts. */
+/* card.c; the lock is held. */
 int64_t wall_ns(void);
 uint64_t card_time_us(struct card *card);
+uint64_t card_cycles(struct card *card);
 void card_time_spend(struct card *card, uint64_t us);
+/* A worker begins or ends a turn: time stands on what work costs while there is one. */
+void card_work_begins(struct card *card);
+void card_work_ends(struct card *card);
 void card_interrupt(struct card *card, unsigned int vector);
 void card_event(struct card *card, uint32_t bits);
 void card_reset_begin(struct card *card);
+void card_remove(struct card *card);
 __attribute__((format(printf, 2, 3))) void card_trace(struct card *card, const char *format, ...);
 
 /* queue.c; the lock is held. */
 void queue_command(struct card *card, unsigned int number, uint32_t command);
 void queue_kick(struct card *card, unsigned int number);
 void queue_drop_all(struct card *card);
+/* All queues as after power-on; no worker has one. */
+void queue_forget_all(struct card *card);
 void queue_reset_cores(struct card *card, uint32_t mask);
 bool queue_has_work(const struct card *card, const struct queue *queue);
-void queue_beat(struct card *card);
+/* Heartbeats; hung_us: card time that jobs which hang have used up since the last. */
+void queue_beat(struct card *card, uint64_t hung_us);
 void *queue_worker(void *card);
 
 /*
  * job.c and copy.c; no lock, the queue is the worker's. begin takes a slot apart: STEP_GOES_ON, or
  * STEP_ENDED with work.status. step goes to the next preemption point.
  */
+/* Reserved fields of a slot: STEP_GOES_ON if they are zero. */
+enum step job_check_reserved(struct queue *queue, const struct flm_slot *slot);
+enum step copy_check_reserved(struct queue *queue, const struct flm_copy_slot *slot);
 enum step job_begin(struct card *card, struct queue *queue, const struct flm_slot *slot);
 enum step job_step(struct card *card, struct queue *queue);
 void job_free(struct job *job);
@@ -163,6 +181,9 @@ enum step copy_begin(struct card *card, struct queue *queue, const struct flm_co
 enum step copy_step(struct card *card, struct queue *queue);
 void copy_free(struct copy *copy);
 
+/* A field of the status page. If the page cannot be reached, the queue halts at its next point. */
+void queue_store32(struct card *card, struct queue *queue, size_t field, uint32_t value);
+void queue_store64(struct card *card, struct queue *queue, size_t field, uint64_t value);
 /* True when the host wants the running slot to end here. */
 bool queue_is_stopped(struct card *card, struct queue *queue);
 /* Ends a slot with a fault of its own fields: `word` says which. */

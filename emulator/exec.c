@@ -18,7 +18,6 @@
 
 #define SPINS 2000		/* looks at the change counter before a thread sleeps */
 #define TOP_MAX 64
-#define LINE 64			/* bytes of a line of the host's cache */
 
 /* A pass under way. */
 struct run {
@@ -377,12 +376,6 @@ uint8_t *exec_buffer(struct exec *exec, unsigned int core, unsigned int buffer)
 	return exec->cores[core]->buffers[buffer];
 }
 
-/* Vectors of codes should not straddle lines of the host's cache; only speed depends on it. */
-static uint8_t *align_line(uint8_t *memory)
-{
-	return memory ? memory + (LINE - (uintptr_t)memory % LINE) % LINE : NULL;
-}
-
 static void core_free(struct core *core)
 {
 	unsigned int i;
@@ -390,7 +383,7 @@ static void core_free(struct core *core)
 	if (!core)
 		return;
 	for (i = 0; i < FLM_BUFFERS; i++)
-		free(core->allocated[i]);
+		free(core->buffers[i]);
 	if (core->scratch) {
 		for (i = 0; i < sizeof(core->scratch->rows) / sizeof(core->scratch->rows[0]); i++)
 			free(core->scratch->rows[i]);
@@ -417,11 +410,10 @@ static struct core *core_new(const struct exec_chip *chip, unsigned int index)
 	is_complete = core->scratch;
 	for (i = 0; i < FLM_BUFFERS; i++) {
 		/* calloc'ed memory costs nothing before it is touched. */
-		core->allocated[i] = calloc(1, (size_t)chip->buffer_bytes[i] + LINE);
-		core->buffers[i] = align_line(core->allocated[i]);
+		core->buffers[i] = calloc(1, (size_t)chip->buffer_bytes[i] + 1);
 		core->buffer_bytes[i] = chip->buffer_bytes[i];
 		core->dirty_from[i] = UINT32_MAX;
-		is_complete = is_complete && core->allocated[i];
+		is_complete = is_complete && core->buffers[i];
 		if (chip->buffer_bytes[i] > largest)
 			largest = chip->buffer_bytes[i];
 	}

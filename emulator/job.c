@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Jobs of compute queues. begin copies everything a job is described by (record, row, page list,
- * program header, streams) and checks the copies; step runs one pass and hands out what it made. What a job
- * is between two passes is all in struct job: nothing of it is on the chip then.
+ * program header, streams) and checks the copies; step runs one pass and hands out what it made.
+ * What a job is between two passes is all in struct job: nothing of it is on the chip then.
  */
 #include <endian.h>
 #include <math.h>
@@ -15,7 +15,7 @@
 enum { AT_SLOT = 0, AT_RECORD = 256, AT_ROW = 512, AT_PROGRAM = 1024 };
 
 #define WATCHDOG_DEFAULT	(1ull << 32)
-#define WORDS_MAX		(1u << 26)	/* of one stream: 256 MiB */
+#define FETCH_BYTES		(256u << 10)	/* between two looks whether the job is given up */
 
 struct job {
 	struct flm_job_record record;
@@ -24,7 +24,7 @@ struct job {
 	uint32_t *words[2][FLM_UNITS];	/* entries 0 and 1, host order */
 	uint32_t counts[2][FLM_UNITS];
 	uint32_t *pages;
-	unsigned int core;		/* the lowest of the queue's: whose table records are read by */
+	unsigned int core;		/* the lowest of the queue's: whose table it reads */
 	uint64_t watchdog;
 	uint32_t prompt, generate, chunk;	/* of row and program */
 	uint32_t fed;			/* prompt tokens fed, then generated ones too */
@@ -63,13 +63,28 @@ static enum step fault(const struct loading *l, unsigned int kind, uint32_t word
 #define ROW_WORD(field)		(AT_ROW + __builtin_offsetof(struct flm_row, field))
 #define PROGRAM_WORD(field)	(AT_PROGRAM + __builtin_offsetof(struct flm_program, field))
 
-/* A copy of memory that describes the job. */
+/* Offsets that no segment contains are as good as any other. */
+static uint64_t add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+/* A copy of memory that describes the job; one that is given up gets any bytes. */
 static enum step fetch(const struct loading *l, unsigned int segment, uint64_t offset, void *to,
 		       uint64_t bytes, unsigned int rights)
 {
 	struct fault *f = &l->queue->work.fault;
+	uint64_t at = 0, n;
+	int bad = 0;
 
-	if (!space_read(&l->queue->space, l->job->core, segment, offset, to, bytes, rights, f))
+	for (; !bad && at < bytes && !atomic_load(&l->queue->abort); at += n) {
+		n = bytes - at < FETCH_BYTES ? bytes - at : FETCH_BYTES;
+		bad = space_read(&l->queue->space, l->job->core, segment, add(offset, at),
+				 (uint8_t *)to + at, n, rights, f);
+	}
+	if (!bad)
 		return STEP_GOES_ON;
 	l->queue->work.status = FLM_STATUS_FAULT;
 	l->queue->work.entry = FLM_NOWHERE;
@@ -137,8 +152,12 @@ static enum step check_record(const struct loading *l)
 		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(mask));
 	if (!is_zero(&r->results, sizeof(r->results)))
 		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(results));
-	if (r->group || r->group_rank || r->group_size)
+	if (r->group)
 		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(group));
+	if (r->group_rank)
+		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(group_rank));
+	if (r->group_size)
+		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(group_size));
 	if (!is_zero(r->reserved, sizeof(r->reserved)))
 		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(reserved));
 	return STEP_GOES_ON;
@@ -162,21 +181,28 @@ static enum step check_row(const struct loading *l)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(kv_length));
 	if (prompt > FLM_VALUE_MAX || (!prompt && generate))
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(prompt));
-	if (position + prompt + generate > FLM_VALUE_MAX || kv + prompt + generate > FLM_VALUE_MAX ||
-	    (generate && !l->job->record.ring.count))
+	if (position + prompt + generate > FLM_VALUE_MAX || kv + prompt + generate > FLM_VALUE_MAX)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(generate));
+	if (generate && !l->job->record.ring.count)
+		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(ring));
 	if (le16toh(row->stop_count) > FLM_STOP_TOKENS)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(stop_count));
-	if (le32toh(row->page_count) > FLM_VALUE_MAX / FLM_PAGE + 1 || le64toh(row->page_offset) % 4)
+	if (le32toh(row->page_count) > FLM_VALUE_MAX / FLM_PAGE + 1)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(page_count));
+	if (le64toh(row->page_offset) % 4)
+		return fault(l, FLM_FAULT_SLOT, ROW_WORD(page_offset));
 	if (!(temperature >= 0 && temperature <= 100))
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(temperature));
 	if (!is_fraction(float_of(row->top_p)))
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(top_p));
 	if (!is_fraction(float_of(row->min_p)))
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(min_p));
-	if (row->mask || row->adapter || row->reserved)
+	if (row->mask)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(mask));
+	if (row->adapter)
+		return fault(l, FLM_FAULT_SLOT, ROW_WORD(adapter));
+	if (row->reserved)
+		return fault(l, FLM_FAULT_SLOT, ROW_WORD(reserved));
 	for (unsigned int i = le16toh(row->stop_count); i < FLM_STOP_TOKENS; i++)
 		if (row->stop[i])
 			return fault(l, FLM_FAULT_SLOT, ROW_WORD(stop[i]));
@@ -190,7 +216,7 @@ static enum step check_program(const struct loading *l)
 
 	if (le32toh(p->magic) != FLM_PROGRAM_MAGIC)
 		return fault(l, FLM_FAULT_VERSION, PROGRAM_WORD(magic));
-	if (le16toh(p->isa_major) != FLM_ISA_MAJOR || le16toh(p->isa_minor) > FLM_ISA_MINOR)
+	if (le16toh(p->isa_major) != FLM_ISA_MAJOR)
 		return fault(l, FLM_FAULT_VERSION, PROGRAM_WORD(isa_major));
 	if (!entries || entries > FLM_ENTRIES_MAX || (entries < 2 && l->job->generate > 1))
 		return fault(l, FLM_FAULT_SLOT, PROGRAM_WORD(entries));
@@ -215,26 +241,29 @@ static enum step load_streams(const struct loading *l, unsigned int segment, uin
 {
 	struct job *job = l->job;
 	unsigned int entries = le32toh(job->program->entries) < 2 ? 1 : 2;
+	uint32_t left = FLM_PROGRAM_WORDS;
 
 	for (unsigned int e = 0; e < entries; e++) {
-		struct flm_entry entry;
-		enum step step = fetch(l, segment, at + sizeof(*job->program) + e * sizeof(entry),
-				       &entry, sizeof(entry), FLM_RIGHT_X);
+		uint64_t place = add(at, sizeof(*job->program) + e * sizeof(struct flm_entry));
+		struct flm_entry entry = { 0 };
+		enum step step = fetch(l, segment, place, &entry, sizeof(entry), FLM_RIGHT_X);
 
 		for (unsigned int u = 0; step == STEP_GOES_ON && u < FLM_UNITS; u++) {
 			uint32_t offset = le32toh(entry.stream[u].offset);
 			uint32_t count = le32toh(entry.stream[u].words);
 			uint32_t *words;
 
-			if (offset % 4 || !count || count > WORDS_MAX)
+			if (offset % 4 || !count || count > left)
 				return fault(l, FLM_FAULT_SLOT, AT_PROGRAM + sizeof(*job->program) +
 					     e * sizeof(entry) + u * sizeof(entry.stream[0]));
-			words = malloc(4ull * count);
+			left -= count;
+			words = calloc(count, sizeof(*words));
 			if (!words)
 				return fault(l, FLM_FAULT_INTERNAL, 0);
 			job->words[e][u] = words;
 			job->counts[e][u] = count;
-			step = fetch(l, segment, at + offset, words, 4ull * count, FLM_RIGHT_X);
+			step = fetch(l, segment, add(at, offset), words, 4ull * count,
+				     FLM_RIGHT_X);
 			for (uint32_t i = 0; i < count; i++)
 				words[i] = le32toh(words[i]);
 		}
@@ -252,7 +281,7 @@ static enum step load_pages(const struct loading *l)
 
 	if (!count)
 		return STEP_GOES_ON;
-	job->pages = malloc(4ull * count);
+	job->pages = calloc(count, sizeof(*job->pages));
 	if (!job->pages)
 		return fault(l, FLM_FAULT_INTERNAL, 0);
 	step = fetch(l, le16toh(job->row.page_segment), le64toh(job->row.page_offset), job->pages,
@@ -260,6 +289,13 @@ static enum step load_pages(const struct loading *l)
 	for (uint32_t i = 0; i < count; i++)
 		job->pages[i] = le32toh(job->pages[i]);
 	return step;
+}
+
+enum step job_check_reserved(struct queue *q, const struct flm_slot *slot)
+{
+	if (!is_zero(slot->reserved, sizeof(slot->reserved)))
+		return slot_fault(q, FLM_FAULT_SLOT, SLOT_WORD(reserved));
+	return STEP_GOES_ON;
 }
 
 enum step job_begin(struct card *card, struct queue *q, const struct flm_slot *slot)
@@ -285,8 +321,6 @@ enum step job_begin(struct card *card, struct queue *q, const struct flm_slot *s
 		return fault(&l, FLM_FAULT_SLOT, SLOT_WORD(program));
 	if (record % 64)
 		return fault(&l, FLM_FAULT_SLOT, SLOT_WORD(job));
-	if (!is_zero(slot->reserved, sizeof(slot->reserved)))
-		return fault(&l, FLM_FAULT_SLOT, SLOT_WORD(reserved));
 	step = fetch(&l, records, record, &job->record, sizeof(job->record), FLM_RIGHT_R);
 	if (step == STEP_GOES_ON)
 		step = check_record(&l);
@@ -365,7 +399,8 @@ static void make_pass(struct card *card, struct queue *q, struct exec_pass *pass
 	pass->watchdog = job->watchdog;
 	pass->abort = &q->abort;
 	for (unsigned int u = 0; u < FLM_UNITS; u++)
-		pass->streams[u] = (struct exec_stream) { job->words[entry][u], job->counts[entry][u] };
+		pass->streams[u] = (struct exec_stream) {
+			job->words[entry][u], job->counts[entry][u] };
 	pass->lengths[FLM_LENGTH_POS] = le32toh(job->row.position) + job->fed;
 	pass->lengths[FLM_LENGTH_TOKENS] = tokens;
 	pass->lengths[FLM_LENGTH_KV] = le32toh(job->row.kv_length) + job->fed;
@@ -410,14 +445,17 @@ static enum step fetch_tokens(const struct loading *l, const struct exec_pass *p
 		return STEP_GOES_ON;
 	}
 	step = fetch(l, le16toh(job->record.prompt.segment),
-		     le64toh(job->record.prompt.offset) + 4ull * job->fed, tokens, 4ull * count,
-		     FLM_RIGHT_R);
+		     add(le64toh(job->record.prompt.offset), 4ull * job->fed), tokens,
+		     4ull * count, FLM_RIGHT_R);
 	for (uint32_t i = 0; i < count; i++)
 		tokens[i] = le32toh(tokens[i]);
 	return step;
 }
 
-/* What the pass cost on the card: the larger of work / peak and bytes / bandwidth, an instruction at a time. */
+/*
+ * What the pass cost on the card: the larger of work / peak and bytes / bandwidth, an instruction
+ * at a time.
+ */
 static void cost(const struct card *card, struct queue *q, const struct exec_result *result,
 		 bool is_prompt)
 {
@@ -445,14 +483,16 @@ static enum step hand_out(struct card *card, const struct loading *l,
 	struct fault *f = &q->work.fault;
 	int bad;
 
-	bad = space_write(&q->space, job->core, le16toh(ring->segment), le64toh(ring->offset) +
-			  4ull * (job->made % le32toh(ring->count)), &token, 4, f);
+	bad = space_write(&q->space, job->core, le16toh(ring->segment), add(le64toh(ring->offset),
+			  4ull * (job->made % le32toh(ring->count))), &token, 4, f);
 	if (!bad && n) {
 		for (uint32_t i = 0; i < n; i++)
 			candidates[i] = i < result->top_count ? result->top[i] :
-				(struct flm_candidate) { htole32(0xff800000), htole32(FLM_CANDIDATE_NONE) };
-		bad = space_write(&q->space, job->core, le16toh(top->segment), le64toh(top->offset) +
-				  sizeof(candidates[0]) * n * (job->made % le32toh(top->count)),
+				(struct flm_candidate) {
+					htole32(0xff800000), htole32(FLM_CANDIDATE_NONE) };
+		bad = space_write(&q->space, job->core, le16toh(top->segment),
+				  add(le64toh(top->offset),
+				  sizeof(candidates[0]) * n * (job->made % le32toh(top->count))),
 				  candidates, n * sizeof(candidates[0]), f);
 	}
 	if (bad) {
@@ -468,8 +508,7 @@ static enum step hand_out(struct card *card, const struct loading *l,
 	q->work.value = job->made;
 	q->work.step_tokens = 1;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	dma_store32(&card->dma, q->space.epoch,
-		    q->status + __builtin_offsetof(struct flm_status_page, tokens), job->made);
+	queue_store32(card, q, __builtin_offsetof(struct flm_status_page, tokens), job->made);
 	return STEP_GOES_ON;
 }
 
@@ -513,7 +552,7 @@ enum step job_step(struct card *card, struct queue *q)
 	struct job *job = q->job;
 	struct loading l = { .queue = q, .job = job };
 	bool is_prompt = job->fed < job->prompt;
-	uint32_t tokens[FLM_CHUNK_MAX];
+	uint32_t tokens[FLM_CHUNK_MAX] = { 0 };
 	struct exec_result result;
 	struct exec_pass pass, next;
 	enum step step;

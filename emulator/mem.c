@@ -81,7 +81,8 @@ int dma_map(struct dma *dma, uint64_t address, uint64_t bytes, void *memory, uns
 		}
 	}
 	if (!ret) {
-		memmove(&dma->maps[at + 1], &dma->maps[at], (dma->count - at) * sizeof(dma->maps[0]));
+		memmove(&dma->maps[at + 1], &dma->maps[at],
+			(dma->count - at) * sizeof(dma->maps[0]));
 		dma->maps[at] = (struct dma_map) { address, bytes, memory, rights };
 		dma->count++;
 	}
@@ -109,19 +110,19 @@ int dma_unmap(struct dma *dma, uint64_t address, uint64_t bytes)
 }
 
 /*
- * Memory at address for up to *bytes of it, which is cut to what lies in one mapping; NULL when it is
- * not lent with that right. The lock is held for reading.
+ * Memory at address for up to *bytes of it, which is cut to what lies in one mapping; NULL when
+ * it is not lent with that right. The lock is held for reading.
  */
 static uint8_t *dma_at(struct dma *dma, uint32_t epoch, uint64_t address, unsigned int right,
 		       uint64_t *bytes)
 {
 	unsigned int at = dma_find(dma, address);
-	const struct dma_map *map = &dma->maps[at];
+	const struct dma_map *map = at < dma->count ? &dma->maps[at] : NULL;
 
-	if (!dma->enabled || epoch != dma->epoch || at == dma->count || map->address > address ||
-	    !(map->rights & right)) {
-		if (dma->enabled && epoch == dma->epoch)
-			__atomic_fetch_add(&dma->errors, 1, __ATOMIC_RELAXED);
+	if (!dma->enabled || epoch != dma->epoch)
+		return NULL;
+	if (!map || map->address > address || !(map->rights & right)) {
+		__atomic_fetch_add(&dma->errors, 1, __ATOMIC_RELAXED);
 		return NULL;
 	}
 	if (*bytes > map->bytes - (address - map->address))
@@ -179,12 +180,16 @@ int dma_write(struct dma *dma, uint32_t epoch, uint64_t address, const void *fro
 static int dma_store(struct dma *dma, uint32_t epoch, uint64_t address, uint64_t value,
 		     uint64_t bytes)
 {
+	__le64 word = htole64(value);
 	uint64_t n = bytes;
 	uint8_t *to;
 
 	pthread_rwlock_rdlock(&dma->lock);
 	to = dma_at(dma, epoch, address, CARD_DMA_WRITE, &n);
-	if (to && n == bytes && bytes == 4)
+	if (to && n == bytes && (uintptr_t)to % bytes)
+		/* Lent at an odd place: nothing can store it whole. */
+		memcpy(to, &word, bytes);
+	else if (to && n == bytes && bytes == 4)
 		__atomic_store_n((uint32_t *)to, htole32((uint32_t)value), __ATOMIC_SEQ_CST);
 	else if (to && n == bytes)
 		__atomic_store_n((uint64_t *)to, htole64(value), __ATOMIC_SEQ_CST);
@@ -203,6 +208,26 @@ int dma_store32(struct dma *dma, uint32_t epoch, uint64_t address, uint32_t valu
 int dma_store64(struct dma *dma, uint32_t epoch, uint64_t address, uint64_t value)
 {
 	return dma_store(dma, epoch, address, value, 8);
+}
+
+int dma_load64(struct dma *dma, uint32_t epoch, uint64_t address, uint64_t *value)
+{
+	uint64_t n = sizeof(*value);
+	const uint8_t *from;
+	__le64 word = 0;
+
+	pthread_rwlock_rdlock(&dma->lock);
+	from = dma_at(dma, epoch, address, CARD_DMA_READ, &n);
+	if (from && n == sizeof(word) && (uintptr_t)from % sizeof(word))
+		memcpy(&word, from, sizeof(word));
+	else if (from && n == sizeof(word))
+		word = __atomic_load_n((const uint64_t *)from, __ATOMIC_SEQ_CST);
+	pthread_rwlock_unlock(&dma->lock);
+	if (!from || n != sizeof(word))
+		return -1;
+	__atomic_fetch_add(&dma->read, n, __ATOMIC_RELAXED);
+	*value = le64toh(word);
+	return 0;
 }
 
 /* ---- Card memory ---- */
@@ -302,8 +327,8 @@ static void file_lose(int fd)
 		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, end - at))
 			return;
 		for (; at < end; at += MEM_CARD_BLOCK)
-			if (pwrite(fd, page, sizeof(page), at) != sizeof(page))
-				return;
+			if (pwrite(fd, page, sizeof(page), at) < 0)
+				continue;	/* no memory for the pattern: it reads as zero */
 	}
 }
 
@@ -311,6 +336,12 @@ void memory_lose(struct memory *memory)
 {
 	file_lose(memory->bar2_fd);
 	file_lose(memory->fd);
+	for (unsigned int i = 0; i < FLM_REGIONS; i++) {
+		for (unsigned int c = 0; c < MEM_CHANNELS; c++) {
+			__atomic_store_n(&memory->regions[i].read[c], 0, __ATOMIC_RELAXED);
+			__atomic_store_n(&memory->regions[i].written[c], 0, __ATOMIC_RELAXED);
+		}
+	}
 }
 
 /* ---- Segments ---- */
@@ -364,8 +395,8 @@ void space_unload(struct space *space)
 }
 
 /*
- * The block entry that holds `offset` of a row, and how many bytes from there on it holds. Returns the
- * kind of fault, 0 for none.
+ * The block entry that holds `offset` of a row, and how many bytes from there on it holds.
+ * Returns the kind of fault, 0 for none.
  */
 static unsigned int find_block(struct space *space, const struct flm_segment_row *row,
 			       uint64_t offset, uint64_t *entry, uint64_t *bytes)
@@ -388,11 +419,32 @@ static unsigned int find_block(struct space *space, const struct flm_segment_row
 	block = 1ull << log2;
 	if (le32toh(row->count) != length / block + (length % block != 0))
 		return FLM_FAULT_BLOCK;
-	if (dma_read(space->dma, space->epoch, le64toh(row->blocks) + 8 * (offset >> log2), &word, 8))
+	if (__builtin_add_overflow(le64toh(row->blocks), 8 * (offset >> log2), &word) ||
+	    dma_read(space->dma, space->epoch, word, &word, 8))
 		return FLM_FAULT_DMA;
 	*entry = le64toh(word);
 	*bytes = block - offset % block;
 	return 0;
+}
+
+/* Adds a burst to the counts of the channels that it is spread over. */
+static void count_channels(const struct region *region, uint64_t *counts, uint64_t address,
+			   uint64_t bytes)
+{
+	uint64_t round = (uint64_t)region->channels * MEM_STRIPE, rounds, n;
+
+	if (!round)
+		return;
+	rounds = bytes / round * MEM_STRIPE;
+	for (unsigned int c = 0; rounds && c < region->channels; c++)
+		__atomic_fetch_add(&counts[c], rounds, __ATOMIC_RELAXED);
+	for (bytes %= round; bytes; bytes -= n, address += n) {
+		n = MEM_STRIPE - address % MEM_STRIPE;
+		if (n > bytes)
+			n = bytes;
+		__atomic_fetch_add(&counts[address / MEM_STRIPE % region->channels], n,
+				   __ATOMIC_RELAXED);
+	}
 }
 
 /* Moves a burst that lies in one block; `inside` is its offset from the entry's address. */
@@ -402,7 +454,7 @@ static unsigned int move_burst(struct space *space, const struct flm_segment_row
 {
 	unsigned int id = entry >> FLM_BLOCK_REGION_SHIFT;
 	uint64_t address = entry & FLM_BLOCK_ADDRESS_MASK;
-	const struct region *region = &space->memory->regions[id];
+	struct region *region = &space->memory->regions[id];
 	uint64_t block = id == FLM_REGION_HOST ? FLM_HOST_BLOCK : region->block;
 	bool is_contiguous = row->flags & FLM_SEGMENT_CONTIGUOUS;
 
@@ -411,6 +463,11 @@ static unsigned int move_burst(struct space *space, const struct flm_segment_row
 	if (address % block || (!is_contiguous && 1ull << row->block_log2 < block))
 		return FLM_FAULT_BLOCK;
 	if (id == FLM_REGION_HOST) {
+		uint64_t last;
+
+		if (__builtin_add_overflow(address, inside, &last) ||
+		    __builtin_add_overflow(last, bytes - 1, &last))
+			return FLM_FAULT_DMA;
 		if (from ? dma_write(space->dma, space->epoch, address + inside, from, bytes) :
 			   dma_read(space->dma, space->epoch, address + inside, to, bytes))
 			return FLM_FAULT_DMA;
@@ -419,6 +476,7 @@ static unsigned int move_burst(struct space *space, const struct flm_segment_row
 	if (inside > region->bytes || address > region->bytes - inside ||
 	    bytes > region->bytes - inside - address)
 		return FLM_FAULT_BLOCK;
+	count_channels(region, from ? region->written : region->read, address + inside, bytes);
 	if (from)
 		memcpy(region->base + address + inside, from, bytes);
 	else
@@ -434,6 +492,8 @@ static int access_space(struct space *space, unsigned int core, unsigned int seg
 	uint64_t length, entry, n;
 	unsigned int kind;
 
+	if (space->is_broken)
+		return refuse(fault, FLM_FAULT_DMA, segment, offset);
 	if (core >= space->cores || segment >= space->segments)
 		return refuse(fault, FLM_FAULT_SEGMENT, segment, offset);
 	row = &space->tables[core * space->segments + segment];

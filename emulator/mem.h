@@ -20,6 +20,8 @@
 
 #define MEM_BURST	65536	/* bytes of host memory moved under one hold of the lock */
 #define MEM_CARD_BLOCK	(2u << 20)
+#define MEM_CHANNELS	32	/* of a region at most */
+#define MEM_STRIPE	256	/* bytes on a channel before the next one follows */
 
 /* Where and why a job went wrong; becomes its completion row. kind 0: no fault. */
 struct fault {
@@ -60,6 +62,8 @@ int dma_write(struct dma *dma, uint32_t epoch, uint64_t address, const void *fro
 /* A 32- or 64-bit word at an aligned address, stored whole, after everything written before it. */
 int dma_store32(struct dma *dma, uint32_t epoch, uint64_t address, uint32_t value);
 int dma_store64(struct dma *dma, uint32_t epoch, uint64_t address, uint64_t value);
+/* The other way, into *value. */
+int dma_load64(struct dma *dma, uint32_t epoch, uint64_t address, uint64_t *value);
 
 /* ---- Card memory ---- */
 
@@ -68,6 +72,8 @@ struct region {
 	uint64_t bar2, visible;	/* its window: place in BAR2, bytes from the region's start */
 	uint8_t *base;		/* all of it, mapped */
 	uint64_t file_offset;	/* of the part behind the window, in memory.fd */
+	unsigned int channels;	/* 0: bytes are not counted */
+	uint64_t read[MEM_CHANNELS], written[MEM_CHANNELS];	/* atomic */
 };
 
 struct memory {
@@ -90,6 +96,7 @@ struct space {
 	struct memory *memory;
 	uint32_t epoch;
 	unsigned int cores;
+	bool is_broken;				/* every access is fault DMA */
 	uint32_t generation, segments;
 	uint64_t context;			/* bus address of the context page */
 	struct flm_segment_row *tables;		/* copied: [cores][segments] */
@@ -100,9 +107,9 @@ int space_load(struct space *space, uint64_t context, uint32_t generation, struc
 void space_unload(struct space *space);
 
 /*
- * Moves bytes between `memory` and [offset, offset + bytes) of a segment, as `core` sees it. Returns
- * 0, or -1 with kind, segment and offset of the fault filled in; what was moved before it stays.
- * Any thread; a burst of host memory holds a lock for at most MEM_BURST bytes.
+ * Moves bytes between `memory` and [offset, offset + bytes) of a segment, as `core` sees it.
+ * Returns 0, or -1 with kind, segment and offset of the fault filled in; what was moved before it
+ * stays. Any thread; a burst of host memory holds a lock for at most MEM_BURST bytes.
  */
 int space_read(struct space *space, unsigned int core, unsigned int segment, uint64_t offset,
 	       void *memory, uint64_t bytes, unsigned int rights, struct fault *fault);

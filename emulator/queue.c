@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Queues: rings and doorbells, which queue runs next, completions and the status page. A worker takes
- * a queue and its cores, goes to the slot's next preemption point without the lock, and gives
- * them back: so the choice is made anew at each point, and a job's whole state between two points is
- * in struct job.
+ * Queues: rings and doorbells, which queue runs next, completions and the status page. A worker
+ * takes a queue and its cores, goes to the slot's next preemption point without the lock, and
+ * gives them back: so the choice is made anew at each point, and a job's whole state between two
+ * points is in struct job.
  */
 #include <endian.h>
 #include <stdlib.h>
@@ -13,18 +13,21 @@
 
 #define STATUS_HOST_HALF __builtin_offsetof(struct flm_status_page, stop)
 
-static void store32(struct card *card, struct queue *q, size_t field, uint32_t value)
+void queue_store32(struct card *card, struct queue *q, size_t field, uint32_t value)
 {
-	dma_store32(&card->dma, q->space.epoch, q->status + field, value);
+	if (dma_store32(&card->dma, q->space.epoch, q->status + field, value))
+		atomic_store(&q->is_lost, true);
 }
 
-static void store64(struct card *card, struct queue *q, size_t field, uint64_t value)
+void queue_store64(struct card *card, struct queue *q, size_t field, uint64_t value)
 {
-	dma_store64(&card->dma, q->space.epoch, q->status + field, value);
+	if (dma_store64(&card->dma, q->space.epoch, q->status + field, value))
+		atomic_store(&q->is_lost, true);
 }
 
-#define STORE32(field, value) store32(card, q, __builtin_offsetof(struct flm_status_page, field), value)
-#define STORE64(field, value) store64(card, q, __builtin_offsetof(struct flm_status_page, field), value)
+#define FIELD(field) __builtin_offsetof(struct flm_status_page, field)
+#define STORE32(field, value) queue_store32(card, q, FIELD(field), value)
+#define STORE64(field, value) queue_store64(card, q, FIELD(field), value)
 
 static unsigned int number_of(const struct card *card, const struct queue *q)
 {
@@ -42,20 +45,24 @@ static void slot_free(struct queue *q)
 	q->copy = NULL;
 	q->running = 0;
 	q->core_reset = false;
+	q->injected = 0;
+	q->space.is_broken = false;
 	memset(&q->work, 0, sizeof(q->work));
 }
 
-/* Without a completion and without touching the host. */
+/*
+ * Without a completion and without touching the host. What the registers tell stays until ENABLE.
+ */
 static void queue_drop(struct queue *q)
 {
 	slot_free(q);
 	space_unload(&q->space);
 	q->state = FLM_QUEUE_DISABLED;
 	q->command = 0;
-	q->head = q->tail = 0;
 	q->is_armed = false;
-	q->waits_since_us = 0;
+	q->waits_since_us = q->slice_us = 0;
 	atomic_store(&q->abort, false);
+	atomic_store(&q->is_lost, false);
 }
 
 static void queue_halt(struct card *card, struct queue *q, unsigned int error)
@@ -64,6 +71,8 @@ static void queue_halt(struct card *card, struct queue *q, unsigned int error)
 	q->error = error;
 	STORE32(error, error);
 	card_trace(card, "queue=%u halted error=%u", number_of(card, q), error);
+	if (q->command == FLM_QUEUE_DISABLE)
+		queue_drop(q);
 	card_event(card, FLM_REG_FIELD(EVENTS, QUEUE, 1));
 }
 
@@ -81,12 +90,21 @@ void queue_drop_all(struct card *card)
 	}
 }
 
+void queue_forget_all(struct card *card)
+{
+	for (unsigned int i = 0; i < card->profile.queues; i++) {
+		queue_drop(&card->queues[i]);
+		memset(&card->queues[i], 0, sizeof(card->queues[i]));
+	}
+}
+
 void queue_reset_cores(struct card *card, uint32_t mask)
 {
 	for (unsigned int i = 0; i < card->profile.queues; i++) {
 		struct queue *q = &card->queues[i];
 
-		if (!q->running || !(q->cores & mask))
+		/* `running` is the worker's while it has the queue. */
+		if (!(q->cores & mask) || (!q->is_running && !q->running))
 			continue;
 		q->core_reset = true;
 		if (q->is_running)
@@ -111,7 +129,7 @@ static uint32_t read_doorbell(const struct card *card, const struct queue *q)
 bool queue_has_work(const struct card *card, const struct queue *q)
 {
 	(void)card;
-	return q->running || q->head != q->tail;
+	return q->is_running || q->running || q->head != q->tail;
 }
 
 /* Looks for a new tail. */
@@ -190,7 +208,15 @@ static void queue_enable(struct card *card, struct queue *q)
 		return;
 	}
 	__atomic_store_n(doorbell, 0, __ATOMIC_RELEASE);
+	/*
+	 * Another context may have had its page at this address: it must not find that one's
+	 * bytes.
+	 */
+	for (unsigned int c = 0; c < card->profile.cores; c++)
+		if (card->core_context[c] == q->context + 1)
+			card->core_context[c] = 0;
 	q->is_armed = true;
+	q->head = q->tail = 0;
 	q->seqno = q->points = q->busy_us = q->cycles = q->tokens = 0;
 	q->fault_seqno = q->fault_offset = 0;
 	q->fault = q->fault_word = q->fault_segment = 0;
@@ -210,7 +236,7 @@ void queue_command(struct card *card, unsigned int number, uint32_t command)
 	} else if (command == FLM_QUEUE_DISABLE && q->state == FLM_QUEUE_HALTED && !q->is_running) {
 		queue_drop(q);
 	} else if (command == FLM_QUEUE_DISABLE && q->state == FLM_QUEUE_ENABLED) {
-		if (q->running || q->is_running)
+		if (q->is_running || q->running)
 			q->command = FLM_QUEUE_DISABLE;
 		else
 			queue_drop(q);
@@ -258,10 +284,14 @@ static struct queue *choose(struct card *card)
 		if (!may_run(q))
 			continue;
 		look(card, q);
-		if (!queue_has_work(card, q) && !q->is_armed)
+		if (q->state == FLM_QUEUE_ENABLED && !queue_has_work(card, q) && !q->is_armed)
 			arm(card, q);
+		if (q->state == FLM_QUEUE_ENABLED && atomic_load(&q->is_lost))
+			queue_halt(card, q, FLM_FAULT_DMA);
 		if (q->state != FLM_QUEUE_ENABLED || !queue_has_work(card, q))
 			continue;
+		if (!q->waits_since_us)
+			q->waits_since_us = now + !now;
 		for (at = count++; at && is_before(q, order[at - 1]); at--)
 			order[at] = order[at - 1];
 		order[at] = q;
@@ -276,9 +306,7 @@ static struct queue *choose(struct card *card)
 		}
 		if (!(q->cores & (card->busy_cores | reserved)))
 			return q;
-		if (!q->waits_since_us)
-			q->waits_since_us = now + !now;
-		else if (now - q->waits_since_us > q->quantum_us)
+		if (now - q->waits_since_us > q->quantum_us)
 			reserved |= q->cores;
 	}
 	return NULL;
@@ -290,9 +318,11 @@ bool queue_is_stopped(struct card *card, struct queue *q)
 {
 	uint64_t stop;
 
-	if (dma_read(&card->dma, q->space.epoch, q->status + STATUS_HOST_HALF, &stop, sizeof(stop)))
+	if (dma_load64(&card->dma, q->space.epoch, q->status + STATUS_HOST_HALF, &stop)) {
+		atomic_store(&q->is_lost, true);
 		return false;
-	return le64toh(stop) >= q->running;
+	}
+	return stop >= q->running;
 }
 
 enum step slot_fault(struct queue *q, unsigned int kind, uint32_t word)
@@ -311,6 +341,7 @@ static enum step slot_begin(struct card *card, struct queue *q)
 	struct flm_slot slot;
 	uint32_t mask = (1u << q->slots_log2) - 1;
 	bool is_copy = q->kind == FLM_QUEUE_COPY;
+	enum step step;
 	uint32_t op;
 
 	if (dma_read(&card->dma, q->space.epoch, q->ring + (q->head & mask) * sizeof(slot), &slot,
@@ -324,6 +355,9 @@ static enum step slot_begin(struct card *card, struct queue *q)
 	if (q->flags & ~(FLM_SLOT_OP_MASK | FLM_SLOT_INTERRUPT) ||
 	    (is_copy ? op < FLM_SLOT_COPY || op > FLM_SLOT_CRC32C : op != FLM_SLOT_RUN))
 		return slot_fault(q, FLM_FAULT_SLOT, __builtin_offsetof(struct flm_slot, flags));
+	step = is_copy ? copy_check_reserved(q, (const void *)&slot) : job_check_reserved(q, &slot);
+	if (step != STEP_GOES_ON)
+		return step;
 	if (!q->running || q->running <= q->seqno)
 		return slot_fault(q, FLM_FAULT_SLOT, __builtin_offsetof(struct flm_slot, seqno));
 	if (queue_is_stopped(card, q)) {
@@ -340,6 +374,7 @@ static enum step slot_begin(struct card *card, struct queue *q)
 		q->work.fault.word = __builtin_offsetof(struct flm_slot, generation);
 		return STEP_ENDED;
 	}
+	q->space.is_broken = q->injected & 1u << INJECT_DMA_ERROR;
 	return is_copy ? copy_begin(card, q, (const void *)&slot) : job_begin(card, q, &slot);
 }
 
@@ -352,6 +387,14 @@ static enum step turn(struct card *card, struct queue *q)
 		step = slot_begin(card, q);
 		if (step != STEP_GOES_ON)
 			return step;
+	}
+	/* Hung: only a reset ends it. */
+	while (q->injected & 1u << INJECT_HANG) {
+		static const struct timespec pause = { 0, 1000000 };
+
+		if (atomic_load(&q->abort))
+			return STEP_GOES_ON;
+		nanosleep(&pause, NULL);
 	}
 	return q->kind == FLM_QUEUE_COPY ? copy_step(card, q) : job_step(card, q);
 }
@@ -366,7 +409,8 @@ static void write_status(struct card *card, struct queue *q)
 	STORE64(heartbeat_us, card_time_us(card));
 }
 
-static void write_done(struct card *card, struct queue *q)
+/* False: the queue has halted, nobody will know how the slot ended. */
+static bool write_done(struct card *card, struct queue *q)
 {
 	const struct work *work = &q->work;
 	uint32_t mask = (1u << q->slots_log2) - 1;
@@ -385,6 +429,15 @@ static void write_done(struct card *card, struct queue *q)
 		done.word = htole32(work->fault.word);
 		done.segment = htole32(work->fault.segment);
 		done.offset = htole64(work->fault.offset);
+	}
+	if (q->injected & 1u << INJECT_BAD_COMPLETION)
+		memset(&done, 0xff, sizeof(done));
+	if (dma_write(&card->dma, q->space.epoch, q->done + (q->head & mask) * sizeof(done), &done,
+		      sizeof(done))) {
+		queue_halt(card, q, FLM_FAULT_DMA);
+		return false;
+	}
+	if (work->status == FLM_STATUS_FAULT) {
 		card->faults++;
 		q->fault_seqno = q->running;
 		q->fault_offset = work->fault.offset;
@@ -395,9 +448,7 @@ static void write_done(struct card *card, struct queue *q)
 		q->fault_word = work->fault.word;
 		q->fault_segment = work->fault.segment;
 	}
-	if (dma_write(&card->dma, q->space.epoch, q->done + (q->head & mask) * sizeof(done), &done,
-		      sizeof(done)))
-		queue_halt(card, q, FLM_FAULT_DMA);
+	return true;
 }
 
 static void slot_end(struct card *card, struct queue *q)
@@ -405,13 +456,17 @@ static void slot_end(struct card *card, struct queue *q)
 	bool wants_interrupt = q->flags & FLM_SLOT_INTERRUPT;
 	bool moves = q->running > q->seqno;
 
-	write_done(card, q);
+	if (!write_done(card, q)) {
+		slot_free(q);
+		return;
+	}
 	if (q->kind == FLM_QUEUE_COPY)
 		card->copies++;
 	else
 		card->jobs++;
 	card_trace(card, "end queue=%u seqno=%llu status=%u fault=%u value=%u", number_of(card, q),
-		   (unsigned long long)q->running, q->work.status, q->work.fault.kind, q->work.value);
+		   (unsigned long long)q->running, q->work.status, q->work.fault.kind,
+		   q->work.value);
 	if (moves)
 		q->seqno = q->running;
 	q->head++;
@@ -456,7 +511,7 @@ static void after_turn(struct card *card, struct queue *q, enum step step, uint3
 	atomic_store(&q->abort, false);
 	q->points += q->work.points - points;
 	card->points += q->work.points - points;
-	if (q->core_reset) {
+	if (q->core_reset && step != STEP_DROPPED) {
 		q->work.status = FLM_STATUS_RESET;
 		memset(&q->work.fault, 0, sizeof(q->work.fault));
 		step = STEP_ENDED;
@@ -472,11 +527,16 @@ static void after_turn(struct card *card, struct queue *q, enum step step, uint3
 			card_interrupt(card, q->vector);
 		q->work.wants_interrupt = false;
 	}
+	if (q->state == FLM_QUEUE_ENABLED && atomic_load(&q->is_lost))
+		queue_halt(card, q, FLM_FAULT_DMA);
 	if (q->command == FLM_QUEUE_DISABLE && !q->running)
 		queue_drop(q);
 }
 
-/* Cores on which another context ran last: their on-chip memory is to be cleared. The lock is held. */
+/*
+ * Cores on which another context ran last: their on-chip memory is to be cleared. The lock is
+ * held.
+ */
 static uint32_t switch_context(struct card *card, const struct queue *q)
 {
 	uint32_t changed = 0;
@@ -491,17 +551,62 @@ static uint32_t switch_context(struct card *card, const struct queue *q)
 	return changed;
 }
 
-void queue_beat(struct card *card)
+void queue_beat(struct card *card, uint64_t hung_us)
 {
-	card_time_spend(card, 1);	/* a long pass: card time is known at its end, but it lives */
+	/* A long pass: card time is known at its end, but it lives. */
+	card_time_spend(card, 1);
 	for (unsigned int i = 0; i < card->profile.queues; i++) {
 		struct queue *q = &card->queues[i];
 
-		if (q->state == FLM_QUEUE_ENABLED && (q->is_running || queue_has_work(card, q))) {
+		if (q->state != FLM_QUEUE_ENABLED)
+			continue;
+		if (q->is_running && q->injected & 1u << INJECT_HANG) {
+			card_time_spend(card, hung_us);
+			q->busy_us += hung_us;
+		}
+		if (queue_has_work(card, q)) {
 			STORE64(heartbeat_us, card_time_us(card));
 			STORE64(busy_us, q->busy_us);
 		}
 	}
+}
+
+/*
+ * What the card was told to do at this job. False: the job does not begin, for the card is dead or
+ * gone now.
+ */
+static bool inject(struct card *card, struct queue *q)
+{
+	if (q->running || q->kind == FLM_QUEUE_COPY)
+		return true;
+	q->injected = injections_job(&card->injections);
+	if (q->injected & 1u << INJECT_DEAD_HEARTBEAT)
+		card->is_dead = true;
+	if (q->injected & 1u << INJECT_REMOVAL)
+		card_remove(card);
+	return !card->is_dead && !card->is_gone;
+}
+
+/*
+ * The cores, or the copy engine, are q's: who had them before begins a new turn when it comes
+ * back.
+ */
+static void take_turn(struct card *card, struct queue *q)
+{
+	for (unsigned int i = 0; i < card->profile.queues; i++) {
+		struct queue *other = &card->queues[i];
+
+		if (other != q && (q->kind == FLM_QUEUE_COPY ? other->kind == FLM_QUEUE_COPY :
+				   (other->cores & q->cores) != 0))
+			other->slice_us = 0;
+	}
+	if (!q->running)
+		q->slice_us = 0;
+	q->is_running = true;
+	q->waits_since_us = 0;
+	q->served = ++card->turns;
+	card->busy_cores |= q->cores;
+	card->copy_is_busy |= q->kind == FLM_QUEUE_COPY;
 }
 
 void *queue_worker(void *opaque)
@@ -510,26 +615,22 @@ void *queue_worker(void *opaque)
 
 	pthread_mutex_lock(&card->lock);
 	while (!card->is_closing) {
-		struct queue *q = card->is_resetting ? NULL : choose(card);
+		bool rests = card->is_resetting || card->is_dead || card->is_gone;
+		struct queue *q = rests ? NULL : choose(card);
 		uint32_t changed, points;
+		bool is_over;
 		enum step step;
 
 		if (!q) {
 			pthread_cond_wait(&card->work, &card->lock);
 			continue;
 		}
-		if (!card->workers_busy)
-			card->base_us = card_time_us(card);
-		if (!card->workers_busy++)
-			pthread_cond_signal(&card->idle);
-		q->is_running = true;
-		q->waits_since_us = 0;
-		if (q->served != card->turns)
-			q->slice_us = 0;
-		q->served = ++card->turns;
-		card->busy_cores |= q->cores;
-		card->copy_is_busy |= q->kind == FLM_QUEUE_COPY;
-		changed = switch_context(card, q);
+		if (!inject(card, q))
+			continue;
+		card_work_begins(card);
+		is_over = q->core_reset;
+		take_turn(card, q);
+		changed = is_over ? 0 : switch_context(card, q);
 		if (!q->running)
 			q->work.started_us = card_time_us(card);
 		points = q->work.points;
@@ -537,7 +638,7 @@ void *queue_worker(void *opaque)
 
 		if (changed)
 			exec_clear(card->exec, changed);
-		step = turn(card, q);
+		step = is_over ? STEP_ENDED : turn(card, q);
 
 		pthread_mutex_lock(&card->lock);
 		after_turn(card, q, step, points);
@@ -545,10 +646,8 @@ void *queue_worker(void *opaque)
 		card->busy_cores &= ~q->cores;
 		if (q->kind == FLM_QUEUE_COPY)
 			card->copy_is_busy = false;
-		if (!--card->workers_busy)
-			card->idle_since_ns = wall_ns();
+		card_work_ends(card);
 		pthread_cond_broadcast(&card->work);
-		pthread_cond_signal(&card->idle);
 	}
 	pthread_mutex_unlock(&card->lock);
 	return NULL;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * BAR0. The rows of regs.def say what exists and how it may be written; this file says what each one
- * reads as. All with the card's lock held, and nothing that waits.
+ * BAR0. The rows of regs.def say what exists and how it may be written; this file says what each
+ * one reads as. All with the card's lock held, and nothing that waits.
  */
 #include <string.h>
 
@@ -51,8 +51,8 @@ static uint64_t read_region(struct card *card, uint32_t reg)
 	case FLM_REG_REGION_SIZE: return region->bytes;
 	case FLM_REG_REGION_BAR2: return region->bar2;
 	case FLM_REG_REGION_VISIBLE: return region->visible;
-	case FLM_REG_REGION_CHANNELS: return is_ddr ? 2 : card->profile.channels;
-	case FLM_REG_REGION_STRIPE: return 256;
+	case FLM_REG_REGION_CHANNELS: return region->channels;
+	case FLM_REG_REGION_STRIPE: return MEM_STRIPE;
 	case FLM_REG_REGION_MBPS: return is_ddr ? card->profile.ddr_mbps : card->profile.hbm_mbps;
 	default: return 0;
 	}
@@ -120,6 +120,20 @@ static uint64_t read_count(struct card *card, uint32_t reg)
 	}
 }
 
+/* Bytes of the selected channel; these count on every card. */
+static uint64_t read_channel(const struct card *card, bool is_written)
+{
+	uint32_t id = FLM_REG_GET(card->channel_select, CHANNEL_SELECT, REGION);
+	uint32_t channel = FLM_REG_GET(card->channel_select, CHANNEL_SELECT, CHANNEL);
+	const struct region *region;
+
+	if (id >= FLM_REGIONS || channel >= card->memory.regions[id].channels)
+		return 0;
+	region = &card->memory.regions[id];
+	return __atomic_load_n(is_written ? &region->written[channel] : &region->read[channel],
+			       __ATOMIC_RELAXED);
+}
+
 static uint32_t lowest_halted(const struct card *card)
 {
 	for (unsigned int i = 0; i < card->profile.queues; i++)
@@ -165,7 +179,7 @@ static uint64_t read_row(struct card *card, const struct row *row)
 	case FLM_REG_EVENT_ENABLE: return card->event_enable;
 	case FLM_REG_HALTED: return lowest_halted(card);
 	case FLM_REG_TIME_US: return card_time_us(card);
-	case FLM_REG_CYCLES: return card->cycles;
+	case FLM_REG_CYCLES: return card_cycles(card);
 	case FLM_REG_REGION_SELECT: return card->region_select;
 	case FLM_REG_QUEUE_SELECT: return card->queue_select;
 	case FLM_REG_UNIT_SELECT: return card->unit_select;
@@ -173,7 +187,10 @@ static uint64_t read_row(struct card *card, const struct row *row)
 	case FLM_REG_UNIT_INSTRUCTIONS:
 		unit = FLM_REG_GET(card->unit_select, UNIT_SELECT, UNIT);
 		core = FLM_REG_GET(card->unit_select, UNIT_SELECT, CORE);
-		return unit < FLM_UNITS && core < p->cores ? card->unit_instructions[core][unit] : 0;
+		return unit >= FLM_UNITS || core >= p->cores ? 0 :
+		       card->unit_instructions[core][unit];
+	case FLM_REG_CHANNEL_READ: return read_channel(card, false);
+	case FLM_REG_CHANNEL_WRITTEN: return read_channel(card, true);
 	default:
 		break;
 	}
@@ -294,6 +311,7 @@ void regs_write(struct card *card, uint32_t offset, uint64_t value, unsigned int
 			return;
 		}
 		shift = 8 * (offset + at - row->offset);
-		write_row(card, row, (value >> 8 * at & 0xffffffff) << shift, 0xffffffffull << shift);
+		write_row(card, row, (value >> 8 * at & 0xffffffff) << shift,
+			  0xffffffffull << shift);
 	}
 }

@@ -23,8 +23,10 @@ struct vfu;
 /* NULL when there is no memory. */
 struct vfu *vfu_new(void);
 
-/* Disconnects, if need be. The card must be gone or at rest: it may call vfu_interrupt() until
- * then. */
+/*
+ * Disconnects, if need be. The card must be gone or at rest: it may call vfu_interrupt() until
+ * then.
+ */
 void vfu_free(struct vfu *vfu);
 
 /* Once, before the first client. The card stays the caller's. 0 or -errno. */

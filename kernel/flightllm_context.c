@@ -350,7 +350,7 @@ static int apply_binding(struct flightllm_tables *tables, struct drm_file *file,
 		bo = flightllm_bo_lookup(file, row->handle);
 		if (!bo)
 			return -ENOENT;
-		if (row->offset % bo->region->block ||
+		if (!IS_ALIGNED(row->offset, bo->region->block) ||
 		    check_add_overflow(row->offset, row->length, &end) ||
 		    end > flightllm_bo_bytes(bo)) {
 			flightllm_bo_put(bo);
@@ -472,7 +472,7 @@ out_free_rows:
 	return ret;
 }
 
-static void fault_to_user(const struct flm_done *done, struct drm_flightllm_fault *fault)
+void flightllm_fault_to_user(const struct flm_done *done, struct drm_flightllm_fault *fault)
 {
 	fault->kind = done->fault;
 	fault->core = done->core;
@@ -499,7 +499,7 @@ int flightllm_fault_query_ioctl(struct drm_device *drm, void *data, struct drm_f
 	args->count = context->faults;
 	args->queue = context->fault_queue;
 	args->seqno = le64_to_cpu(context->fault.seqno);
-	fault_to_user(&context->fault, &args->fault);
+	flightllm_fault_to_user(&context->fault, &args->fault);
 	if (args->flags & DRM_FLIGHTLLM_FAULT_CLEAR) {
 		context->faults = 0;
 		context->fault_queue = 0;

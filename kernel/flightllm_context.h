@@ -67,6 +67,7 @@ void flightllm_tables_put(struct flightllm_tables *tables);
 /* A job of queue `id` ended like this. Any context. */
 void flightllm_context_fault(struct flightllm_context *context, u32 id,
 			     const struct flm_done *done);
+void flightllm_fault_to_user(const struct flm_done *done, struct drm_flightllm_fault *fault);
 
 int flightllm_context_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int flightllm_context_destroy_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

@@ -247,7 +247,7 @@ static int init_software(struct flightllm_device *fdev)
 
 	INIT_LIST_HEAD(&fdev->mems);
 	fdev->stamp = 1;
-	fdev->point_us = 1000;
+	fdev->point_us = 5 * USEC_PER_SEC / 256;	/* until it has been measured */
 	ret = drmm_mutex_init(drm, &fdev->mems_lock);
 	if (!ret)
 		ret = drmm_mutex_init(drm, &fdev->bos_lock);

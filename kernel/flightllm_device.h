@@ -130,7 +130,7 @@ struct flightllm_device {
 	bool resetting;
 	atomic_t card_resets, queue_resets;
 	atomic64_t submits;
-	u32 point_us;			/* card time of one preemption point, measured */
+	u32 point_us;			/* card time of a preemption point, an average */
 };
 
 /* An open file: its contexts and queues by id. */
@@ -139,6 +139,7 @@ struct flightllm_file {
 	struct xarray contexts;
 	struct xarray queues;
 	unsigned int context_count;
+	u32 points_told;		/* by the last query: holds until the next one */
 	u64 client;
 };
 

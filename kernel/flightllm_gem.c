@@ -283,7 +283,8 @@ static int bo_resolve(struct flightllm_device *fdev, struct flightllm_bo *bo)
 void flightllm_bo_row(struct flightllm_bo *bo, u64 offset, u64 length, u32 rights,
 		      struct flm_segment_row *row)
 {
-	u64 block = bo->region->block, address;
+	u32 shift = ilog2(bo->region->block);
+	u64 address;
 
 	memset(row, 0, sizeof(*row));
 	row->length = cpu_to_le64(length);
@@ -294,9 +295,9 @@ void flightllm_bo_row(struct flightllm_bo *bo, u64 offset, u64 length, u32 right
 		row->count = cpu_to_le32(1);
 		row->flags = FLM_SEGMENT_CONTIGUOUS;
 	} else {
-		row->blocks = cpu_to_le64(bo->blocks->bus + offset / block * sizeof(__le64));
-		row->count = cpu_to_le32(DIV_ROUND_UP_ULL(length, block));
-		row->block_log2 = ilog2(block);
+		row->blocks = cpu_to_le64(bo->blocks->bus + (offset >> shift) * sizeof(__le64));
+		row->count = cpu_to_le32((length + bo->region->block - 1) >> shift);
+		row->block_log2 = shift;
 	}
 }
 
@@ -445,7 +446,7 @@ int flightllm_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_fil
 						region->bytes;
 	if (args->size > limit)
 		return -E2BIG;
-	bytes = roundup(args->size, region->block);
+	bytes = round_up(args->size, (u64)region->block);
 
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
@@ -462,8 +463,8 @@ int flightllm_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_fil
 
 	if (fence) {
 		ret = dma_fence_wait(fence, true);
-		if (!ret)
-			ret = dma_fence_get_status(fence) < 0 ? -EIO : 0;
+		if (!ret && dma_fence_get_status(fence) < 0)
+			ret = READ_ONCE(fdev->failed) ? -EIO : -EBUSY;
 		dma_fence_put(fence);
 	}
 	if (!ret)

@@ -13,6 +13,7 @@
 
 #include "flightllm_compat.h"
 #include "flightllm_job.h"
+#include "flightllm_trace.h"
 
 #define SYNCS_MAX	64
 
@@ -116,6 +117,7 @@ static void job_arm(struct flightllm_job *job)
 	job->slot.run.seqno = cpu_to_le64(queue->seqno);
 	job->slot.run.generation = cpu_to_le32(job->tables->generation);
 	atomic_inc(&queue->jobs);
+	trace_flightllm_job_submit(queue->hw, queue->seqno);
 	drm_sched_job_arm(&job->base);
 }
 
@@ -188,7 +190,8 @@ out_put:
 	return ret;
 }
 
-static int check_run(struct flightllm_queue *queue, const struct drm_flightllm_job *in)
+static int check_run(struct flightllm_queue *queue, const struct drm_flightllm_job *in,
+		     u32 points_max)
 {
 	u32 segments = queue->fdev->card.segments;
 
@@ -198,10 +201,11 @@ static int check_run(struct flightllm_queue *queue, const struct drm_flightllm_j
 	if (in->program_segment >= segments || in->job_segment >= segments ||
 	    in->program_offset % 64 || in->job_offset % 64)
 		return -EINVAL;
-	return in->max_points > flightllm_points_max(queue->fdev) ? -E2BIG : 0;
+	return in->max_points > points_max ? -E2BIG : 0;
 }
 
-static int check_copy(struct flightllm_queue *queue, const struct drm_flightllm_job *in)
+static int check_copy(struct flightllm_queue *queue, const struct drm_flightllm_job *in,
+		      u32 points_max)
 {
 	const struct flightllm_card *card = &queue->fdev->card;
 	bool has_src = in->op != DRM_FLIGHTLLM_JOB_FILL;
@@ -220,18 +224,19 @@ static int check_copy(struct flightllm_queue *queue, const struct drm_flightllm_
 	if (in->src_segment >= card->segments || in->dst_segment >= card->segments ||
 	    in->src_core >= card->cores || in->dst_core >= card->cores)
 		return -EINVAL;
-	return in->bytes > (u64)flightllm_points_max(queue->fdev) * FLM_COPY_POINT ? -E2BIG : 0;
+	return in->bytes > (u64)points_max * FLM_COPY_POINT ? -E2BIG : 0;
 }
 
-static int check_job(struct flightllm_queue *queue, const struct drm_flightllm_job *in)
+static int check_job(struct flightllm_queue *queue, const struct drm_flightllm_job *in,
+		     u32 points_max)
 {
 	if (in->flags || in->reserved[0] || in->reserved[1])
 		return -EINVAL;
 	if (queue->kind == FLM_QUEUE_COMPUTE)
-		return in->op == DRM_FLIGHTLLM_JOB_RUN ? check_run(queue, in) : -EINVAL;
+		return in->op == DRM_FLIGHTLLM_JOB_RUN ? check_run(queue, in, points_max) : -EINVAL;
 	if (in->op < DRM_FLIGHTLLM_JOB_COPY || in->op > DRM_FLIGHTLLM_JOB_CRC32C)
 		return -EINVAL;
-	return check_copy(queue, in);
+	return check_copy(queue, in, points_max);
 }
 
 /* Operations have the same numbers on both sides; one row each would say so again. */
@@ -240,7 +245,8 @@ static_assert((int)DRM_FLIGHTLLM_JOB_COPY == (int)FLM_SLOT_COPY);
 static_assert((int)DRM_FLIGHTLLM_JOB_FILL == (int)FLM_SLOT_FILL);
 static_assert((int)DRM_FLIGHTLLM_JOB_CRC32C == (int)FLM_SLOT_CRC32C);
 
-static void fill_slot(struct flightllm_job *job, const struct drm_flightllm_job *in)
+static void fill_slot(struct flightllm_job *job, const struct drm_flightllm_job *in,
+		      u32 points_max)
 {
 	struct flm_copy_slot *copy = &job->slot.copy;
 	struct flm_slot *run = &job->slot.run;
@@ -251,8 +257,7 @@ static void fill_slot(struct flightllm_job *job, const struct drm_flightllm_job 
 		run->job = cpu_to_le64(in->job_offset);
 		run->program_segment = cpu_to_le16(in->program_segment);
 		run->job_segment = cpu_to_le16(in->job_segment);
-		run->max_points = cpu_to_le32(in->max_points ? in->max_points :
-					      flightllm_points_max(job->queue->fdev));
+		run->max_points = cpu_to_le32(in->max_points ? in->max_points : points_max);
 		return;
 	}
 	copy->src = cpu_to_le64(in->src_offset);
@@ -272,12 +277,13 @@ static void drop_jobs(struct flightllm_job **jobs, u32 count)
 	kvfree(jobs);
 }
 
-static struct flightllm_job **make_jobs(struct flightllm_queue *queue, u64 client,
+static struct flightllm_job **make_jobs(struct flightllm_queue *queue,
+					const struct flightllm_file *ffile,
 					const struct drm_flightllm_submit *args)
 {
 	struct drm_flightllm_job in;
 	struct flightllm_job **jobs;
-	u32 made = 0;
+	u32 made = 0, points_max;
 	int ret;
 
 	if (!args->job_count || !args->job_stride)
@@ -287,19 +293,20 @@ static struct flightllm_job **make_jobs(struct flightllm_queue *queue, u64 clien
 	jobs = kvcalloc(args->job_count, sizeof(*jobs), GFP_KERNEL);
 	if (!jobs)
 		return ERR_PTR(-ENOMEM);
+	points_max = max(READ_ONCE(ffile->points_told), flightllm_points_max(queue->fdev));
 	while (made < args->job_count) {
 		ret = copy_struct_from_user(&in, sizeof(in), u64_to_user_ptr(args->jobs +
 					    (u64)made * args->job_stride), args->job_stride);
 		if (!ret)
-			ret = check_job(queue, &in);
+			ret = check_job(queue, &in, points_max);
 		if (ret)
 			goto out_drop;
-		jobs[made] = job_new(queue, client);
+		jobs[made] = job_new(queue, ffile->client);
 		if (IS_ERR(jobs[made])) {
 			ret = PTR_ERR(jobs[made]);
 			goto out_drop;
 		}
-		fill_slot(jobs[made], &in);
+		fill_slot(jobs[made], &in, points_max);
 		made++;
 	}
 	return jobs;
@@ -467,7 +474,7 @@ int flightllm_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *
 	queue = flightllm_queue_lookup(ffile, args->queue);
 	if (!queue)
 		return -ENOENT;
-	jobs = make_jobs(queue, ffile->client, args);
+	jobs = make_jobs(queue, ffile, args);
 	if (IS_ERR(jobs)) {
 		ret = PTR_ERR(jobs);
 		goto out_put;

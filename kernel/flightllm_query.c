@@ -6,8 +6,9 @@
 
 #include "flightllm_queue.h"
 
-static int query_card(struct flightllm_device *fdev, void *data)
+static int query_card(struct flightllm_device *fdev, struct drm_file *file, void *data)
 {
+	struct flightllm_file *ffile = file->driver_priv;
 	struct drm_flightllm_query_card *out = data;
 	const struct flightllm_card *card = &fdev->card;
 	struct pci_dev *pdev = fdev->pdev;
@@ -25,6 +26,7 @@ static int query_card(struct flightllm_device *fdev, void *data)
 	out->segments = card->segments;
 	out->jobs_max = FLIGHTLLM_SLOTS;
 	out->points_max = flightllm_points_max(fdev);
+	WRITE_ONCE(ffile->points_told, out->points_max);
 	out->copy_point_bytes = FLM_COPY_POINT;
 	out->history = FLIGHTLLM_HISTORY;
 	out->priorities = FLM_QUEUE_PRIORITIES;
@@ -157,7 +159,7 @@ static int fill(struct flightllm_device *fdev, struct drm_file *file, u32 type, 
 {
 	switch (type) {
 	case DRM_FLIGHTLLM_QUERY_CARD:
-		return query_card(fdev, data);
+		return query_card(fdev, file, data);
 	case DRM_FLIGHTLLM_QUERY_MEMORY:
 		return query_memory(fdev, file, data);
 	case DRM_FLIGHTLLM_QUERY_COUNTERS:

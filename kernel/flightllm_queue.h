@@ -83,9 +83,9 @@ void flightllm_queue_put(struct flightllm_queue *queue);
 struct flightllm_queue *flightllm_queue_lookup(struct flightllm_file *ffile, u32 id);
 
 /*
- * Puts a slot on the ring, and tells the card unless the next job follows at once. Returns a
- * reference to the fence, or an ERR_PTR if the queue is dead. Called by the scheduler alone, so there
- * is room.
+ * Puts a slot on the ring; tell: the card is to look, no other follows at once. Returns a
+ * reference to the fence, or an ERR_PTR if the queue is dead. Called by the scheduler alone, so
+ * there is room.
  */
 struct dma_fence *flightllm_queue_post(struct flightllm_queue *queue, const void *slot,
 				       struct flightllm_fence *fence, bool tell);

@@ -10,6 +10,7 @@
 #include <drm/drm_file.h>
 
 #include "flightllm_job.h"
+#include "flightllm_trace.h"
 
 #define WATCH_PERIOD	HZ
 #define HUNG_US		(2 * USEC_PER_SEC)
@@ -213,6 +214,7 @@ static void reset_work(struct work_struct *work)
 	ret = flightllm_device_wait_ready(fdev);
 	if (ret)
 		pci_clear_master(fdev->pdev);
+	trace_flightllm_card_reset(ret);
 	lose_everything(fdev, false);
 	bitmap_zero(fdev->stuck, fdev->card.queues);
 	if (!ret)
@@ -250,8 +252,12 @@ int flightllm_reset_done(struct flightllm_device *fdev)
 	mutex_lock(&fdev->queues_lock);
 	ret = flightllm_device_wait_ready(fdev);
 	bitmap_zero(fdev->stuck, fdev->card.queues);
-	if (!ret)
+	if (!ret) {
+		/* Somebody reset a card that had been given up: it may have another try. */
+		pci_set_master(fdev->pdev);
+		WRITE_ONCE(fdev->failed, false);
 		fdev->resets_seen = flightllm_read(fdev, FLM_REG_RESETS);
+	}
 	WRITE_ONCE(fdev->resetting, false);
 	mutex_unlock(&fdev->queues_lock);
 	if (!ret)

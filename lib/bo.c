@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Buffers. What the CPU cannot reach is copied by the card: through two halves of a staging buffer, so
- * that one is filled while the other is on its way.
+ * Buffers. What the CPU cannot reach is copied by the card: through two halves of a staging
+ * buffer, so that one is filled while the other is on its way.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ PUBLIC int flm_bo_new(struct flm_device *device, enum flm_placement placement, u
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return flm_fail(-ENOMEM, "no memory for a buffer");
-	ret = device->seam.ioctl(device->seam.handle, DRM_IOCTL_FLIGHTLLM_BO_CREATE, &create);
+	ret = device_ask(device, DRM_IOCTL_FLIGHTLLM_BO_CREATE, &create, "BO_CREATE");
 	if (ret) {
 		const char *place = placement <= 3 ? places[placement] : "";
 
@@ -41,12 +41,12 @@ PUBLIC int flm_bo_new(struct flm_device *device, enum flm_placement placement, u
 			return flm_fail(ret, "%s of core %u is full: %.1f MB wanted, %.1f of %.1f MB "
 					"free, %.1f in one piece; end other programs on the card, or use "
 					"a smaller model or context", place, core, bytes / 1e6,
-					create.free / 1e6, create.total / 1e6, create.largest / 1e6);
+					create.free / 1e6, create.total / 1e6,
+					create.largest / 1e6);
 		if (ret == -E2BIG)
 			return flm_fail(ret, "a buffer of %.1f MB is larger than the card's %s; use a "
 					"smaller model or context", bytes / 1e6, place);
-		return flm_fail(ret, "a buffer of %.1f MB in %s: %s", bytes / 1e6, place,
-				strerror(-ret));
+		return ret;
 	}
 	b->device = device;
 	b->handle = create.handle;
@@ -59,13 +59,19 @@ PUBLIC int flm_bo_new(struct flm_device *device, enum flm_placement placement, u
 
 PUBLIC void flm_bo_free(struct flm_bo *bo)
 {
+	static const struct flm_binding nothing = {
+		.segment = SEGMENT_TARGET, .core = FLM_ALL_CORES,
+	};
 	struct drm_gem_close close = { 0 };
 
 	if (!bo)
 		return;
+	/* A buffer that the copies' context still has would keep its memory. */
 	pthread_mutex_lock(&bo->device->lock);
-	if (bo->device->copy.target == bo)
+	if (bo->device->copy.target == bo) {
+		flm_context_bind(bo->device->copy.context, &nothing, 1);
 		bo->device->copy.target = NULL;
+	}
 	pthread_mutex_unlock(&bo->device->lock);
 	if (bo->memory)
 		munmap(bo->memory, bo->bytes);
@@ -169,7 +175,8 @@ static int copy_run(struct flm_bo *bo, uint64_t offset, const uint8_t *from, uin
 	uint64_t at = 0;
 	int ret = 0;
 
-	for (unsigned int half = 0; !ret && (at < bytes || flying[half].seqno); half ^= 1) {
+	for (unsigned int half = 0;
+	     !ret && (at < bytes || flying[0].seqno || flying[1].seqno); half ^= 1) {
 		uint8_t *place = staging + half * HALF_BYTES;
 
 		if (flying[half].seqno) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * CRC32C (Castagnoli polynomial 0x1edc6f41, reflected 0x82f63b78; RFC 3720, B.4), eight bytes a step: table k
- * holds the effect of a byte that is followed by k zero bytes.
+ * CRC32C (Castagnoli polynomial 0x1edc6f41, reflected 0x82f63b78; RFC 3720, B.4), eight bytes a
+ * step: table k holds the effect of a byte that is followed by k zero bytes.
  */
 #include <pthread.h>
 #include <string.h>

@@ -11,16 +11,27 @@
 
 #include "lib/internal.h"
 
+int device_ask(struct flm_device *device, unsigned long request, void *argument, const char *name)
+{
+	int ret = device->seam.ioctl(device->seam.handle, request, argument);
+
+	if (ret == -ENODEV || ret == -EIO)
+		return flm_fail(-ECANCELED, "%s: the card is gone or has failed; see 'dmesg'",
+				device->node);
+	if (ret == -ECANCELED)
+		return flm_fail(ret, "%s: the card was reset and the context's memory is lost; load the "
+				"model again", device->node);
+	return ret ? flm_fail(ret, "%s: %s: %s", device->node, name, strerror(-ret)) : 0;
+}
+
 static int query(struct flm_device *device, uint32_t type, void *answer, size_t bytes)
 {
 	struct drm_flightllm_dev_query query = {
 		.type = type, .size = bytes, .pointer = (uintptr_t)answer,
 	};
-	int ret;
 
 	memset(answer, 0, bytes);
-	ret = device->seam.ioctl(device->seam.handle, DRM_IOCTL_FLIGHTLLM_DEV_QUERY, &query);
-	return ret ? flm_fail(ret, "%s: DEV_QUERY: %s", device->node, strerror(-ret)) : 0;
+	return device_ask(device, DRM_IOCTL_FLIGHTLLM_DEV_QUERY, &query, "DEV_QUERY");
 }
 
 PUBLIC int flm_device_open(const char *name, struct flm_device **device)

@@ -6,7 +6,8 @@
  *	struct flm_model *model;
  *	struct flm_session *session;
  *
- *	if (flm_device_open(NULL, &device) || flm_model_load(device, "fables-3m.flm", NULL, &model) ||
+ *	if (flm_device_open(NULL, &device) ||
+ *	    flm_model_load(device, "fables-3m.flm", NULL, &model) ||
  *	    flm_session_new(model, NULL, &session))
  *		errx(1, "%s", flm_error());
  *	flm_tokenizer_encode(flm_model_tokenizer(model), text, strlen(text), ids, max, &n);
@@ -21,8 +22,8 @@
  * The library never prints and never exits.
  *
  * Threads: objects of one device may be used from several threads at once; one session, context or
- * queue by one thread at a time, but for flm_session_stop() and flm_queue_stop(), which may be called
- * from any. flm_error() is the calling thread's own.
+ * queue by one thread at a time, but for flm_session_stop() and flm_queue_stop(), which may be
+ * called from any. flm_error() is the calling thread's own.
  */
 #ifndef FLIGHTLLM_H
 #define FLIGHTLLM_H
@@ -66,15 +67,16 @@ struct flm_device_info {
 };
 
 /*
- * Nodes that the flightllm driver owns, opened or not. Fills at most max rows with node and bus, the
- * rest is zero; returns how many there are, or -errno.
+ * Nodes that the flightllm driver owns, opened or not. Fills at most max rows with node and bus,
+ * the rest is zero; returns how many there are, or -errno.
  */
 int flm_device_list(struct flm_device_info *rows, unsigned int max);
 
 /*
- * name: NULL for $FLIGHTLLM_DEVICE, or else the first card; a number ("0"), a node, a PCI address; or
- * "emulate" or "emulate:PROFILE" for a card in the process (loads libflightllm-card.so).
- * -ENODEV no such card, -EACCES no permission (flm_error() names the group), -EPROTO versions differ.
+ * name: NULL for $FLIGHTLLM_DEVICE, or else the first card; a number ("0"), a node, a PCI
+ * address; or "emulate" or "emulate:PROFILE" for a card in the process (loads
+ * libflightllm-card.so). -ENODEV no such card, -EACCES no permission (flm_error() names the group),
+ * -EPROTO versions differ.
  */
 int flm_device_open(const char *name, struct flm_device **device);
 
@@ -183,7 +185,8 @@ struct flm_tokenizer;
 
 /*
  * model: the bytes of a tokenizer.model, copied. -EBADMSG: broken or of a kind that is not
- * supported; flm_error() names the setting. A tokenizer does not change: any number of threads may use one.
+ * supported; flm_error() names the setting. A tokenizer does not change: any number of threads
+ * may use one.
  */
 int flm_tokenizer_new(const void *model, size_t bytes, struct flm_tokenizer **tokenizer);
 void flm_tokenizer_free(struct flm_tokenizer *tokenizer);
@@ -195,8 +198,8 @@ const char *flm_tokenizer_piece(const struct flm_tokenizer *tokenizer, uint32_t 
 				size_t *bytes);
 
 /*
- * Text (any bytes; invalid UTF-8 counts as U+FFFD) as ids, without bos or eos. *count is how many there are;
- * -ENOBUFS when that is more than room, and the first room of them are written.
+ * Text (any bytes; invalid UTF-8 counts as U+FFFD) as ids, without bos or eos. *count is how many
+ * there are; -ENOBUFS when that is more than room, and the first room of them are written.
  */
 int flm_tokenizer_encode(const struct flm_tokenizer *tokenizer, const char *text, size_t bytes,
 			 uint32_t *ids, size_t room, size_t *count);
@@ -277,7 +280,7 @@ struct flm_sampler {
 };
 
 struct flm_request {
-	const uint32_t *tokens;		/* the prompt; may be empty when a generated token is pending */
+	const uint32_t *tokens;		/* the prompt; may be empty when a token is pending */
 	unsigned int count;
 	unsigned int generate;		/* tokens wanted; 0: prefill only */
 	struct flm_sampler sampler;
@@ -291,8 +294,8 @@ struct flm_request {
 	void *opaque;
 	uint32_t *out;			/* [generate] tokens, or NULL */
 	/*
-	 * Logits [logit_count][vocab] of positions logit_first .. (a position's logits say what follows
-	 * it), or NULL. Positions that the request does not reach stay as they are.
+	 * Logits [logit_count][vocab] of positions logit_first .. (a position's logits say what
+	 * follows it), or NULL. Positions that the request does not reach stay as they are.
 	 */
 	float *logits;
 	unsigned int logit_first, logit_count;
@@ -311,7 +314,8 @@ struct flm_result {
 /*
  * Appends the prompt, then what the card generates. The last generated token is pending: the next
  * request feeds it first. -EOVERFLOW: the prompt does not fit the context (nothing was changed);
- * -EIO: the job faulted, flm_error() says where; -ECANCELED: the card was reset, the session is lost.
+ * -EIO: the job faulted, flm_error() says where; -ECANCELED: the card was reset, the session is
+ * lost.
  */
 int flm_session_generate(struct flm_session *session, const struct flm_request *request,
 			 struct flm_result *result);

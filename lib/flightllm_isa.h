@@ -7,9 +7,10 @@
  *	int words = flm_isa_parse(text, words_out, FLM_WORDS_MAX, error);
  *
  * A line is a mnemonic, flags (+first), operands (name=value), and tokens (wait=ld,st
- * release=mm). Values: an expression is a constant and terms (row=4+3*loop0-64*len1; sources are len0
- * .. len15, core0 .. core15, loop0 .. loop7); a size has its maximum behind a slash (rows=0+1*len1/128);
- * an on-chip address starts with its buffer (dst=wgt:0x400+64*loop1). What is left out is zero.
+ * release=mm). Values: an expression is a constant and terms (row=4+3*loop0-64*len1; sources are
+ * len0 .. len15, core0 .. core15, loop0 .. loop7); a size has its maximum behind a slash
+ * (rows=0+1*len1/128); an on-chip address starts with its buffer (dst=wgt:0x400+64*loop1). What
+ * is left out is zero.
  *
  * All functions are thread-safe, allocate nothing and depend on kernel/include alone.
  */
@@ -22,8 +23,8 @@
 #define FLM_TEXT_BYTES	2048	/* the longest instruction as text, with its terminator */
 
 /*
- * Words of the instruction at words[0], terms included; -EINVAL when operation and mode are unknown,
- * or it does not fit in `count` words. Looks at nothing but word 0.
+ * Words of the instruction at words[0], terms included; -EINVAL when operation and mode are
+ * unknown, or it does not fit in `count` words. Looks at nothing but word 0.
  */
 int flm_isa_words(const uint32_t *words, size_t count);
 

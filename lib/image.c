@@ -76,7 +76,8 @@ static int check_section(const struct image *image, unsigned int i)
 		return damaged(image, what);
 	if (place == FLM_PLACE_NONE)
 		return le64toh(s->memory_bytes) || le32toh(s->segment) ? damaged(image, what) : 0;
-	if (le64toh(s->memory_bytes) < bytes || !bytes || le32toh(s->rights) > 7 ||
+	if (le64toh(s->memory_bytes) < bytes || !bytes || !le32toh(s->rights) ||
+	    le32toh(s->rights) > 7 ||
 	    le32toh(s->segment) >= FLM_SEGMENT_KV ||
 	    (place == FLM_PLACE_HBM ? core >= le32toh(image->file->cores) : core != FLM_CORE_ALL))
 		return damaged(image, what);
@@ -124,6 +125,9 @@ static int check_model(struct image *image)
 	    le32toh(m->chunk) > FLM_CHUNK_MAX || le32toh(m->eos_count) > FLM_EOS_MAX ||
 	    le32toh(m->bos) >= le32toh(m->vocab) || !memchr(m->name, 0, sizeof(m->name)))
 		return damaged(image, "its model table holds impossible numbers");
+	for (unsigned int i = 0; i < le32toh(m->eos_count); i++)
+		if (le32toh(m->eos[i]) >= le32toh(m->vocab))
+			return damaged(image, "its model table holds impossible end tokens");
 	for (unsigned int c = 0; c < le32toh(image->file->cores); c++)
 		if (!le32toh(m->kv_page_bytes[c]) || le32toh(m->kv_page_bytes[c]) % 64)
 			return damaged(image, "its model table holds impossible KV pages");
@@ -134,6 +138,7 @@ static int check_model(struct image *image)
 static int check_sections(struct image *image)
 {
 	const uint8_t *notes = NULL;
+	bool has_program = false;
 	int ret;
 
 	for (unsigned int i = 0; i < image->count; i++) {
@@ -145,7 +150,10 @@ static int check_sections(struct image *image)
 		if (kind & FLM_SECTION_REQUIRED)
 			return flm_fail(-EPROTO, "%s needs section kind 0x%x, which this library does "
 					"not know; it needs a newer release", image->path, kind);
+		has_program |= kind == FLM_SECTION_PROGRAM;
 	}
+	if (!has_program)
+		return damaged(image, "it has no program");
 	ret = check_model(image);
 	if (!ret)
 		ret = find(image, FLM_SECTION_TOKENIZER, &image->tokenizer,
@@ -175,7 +183,10 @@ int image_open(const char *path, struct image *image)
 	int ret;
 
 	memset(image, 0, sizeof(*image));
-	image->fd = open(path, O_RDONLY | O_CLOEXEC);
+	image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a pipe is no file */
+	if (image->fd < 0 && errno == ENOENT)
+		return flm_fail(-ENOENT, "%s: no such file; flightllm-cc makes one from a model",
+				path);
 	if (image->fd < 0)
 		return flm_fail(-errno, "%s: %s", path, strerror(errno));
 	image->path = strdup(path);

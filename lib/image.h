@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A .flm file, mapped and checked: whoever holds one may follow every offset in its tables. The bytes
- * of sections that go to the card are checked by image_check_section(), while they are uploaded.
+ * A .flm file, mapped and checked: whoever holds one may follow every offset in its tables. The
+ * bytes of sections that go to the card are checked by image_check_section(), while they are
+ * uploaded.
  */
 #ifndef LIB_IMAGE_H
 #define LIB_IMAGE_H

@@ -2,9 +2,9 @@
 /*
  * What the files of the library share: the seam to a driver, the objects, errors.
  *
- * The seam is the driver's contract, drm/flightllm_accel.h, and nothing else: one function that answers
- * ioctls and one that maps. lib/drm.c asks the kernel; lib/soft.c answers the same structures
- * over a card in the process. Above it nobody knows which of the two it is.
+ * The seam is the driver's contract, drm/flightllm_accel.h, and nothing else: one function that
+ * answers ioctls and one that maps. lib/drm.c asks the kernel; lib/soft.c answers the same
+ * structures over a card in the process. Above it nobody knows which of the two it is.
  */
 #ifndef LIB_INTERNAL_H
 #define LIB_INTERNAL_H
@@ -68,6 +68,12 @@ struct flm_device {
 	pthread_mutex_t lock;		/* of copy */
 	struct copy copy;
 };
+
+/*
+ * An ioctl by name; its failure becomes the error's text, and a card that is gone or has failed is
+ * -ECANCELED whatever the call.
+ */
+int device_ask(struct flm_device *device, unsigned long request, void *argument, const char *name);
 
 void copy_fini(struct flm_device *device);
 

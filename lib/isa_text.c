@@ -110,7 +110,10 @@ PUBLIC int flm_isa_words(const uint32_t *words, size_t count)
 	return need <= count ? (int)need : -EINVAL;
 }
 
-/* Which operand of a MISC an operation must leave alone: its bit in `uses`, 0 for the common ones. */
+/*
+ * Which operand of a MISC an operation must leave alone: its bit in `uses`, 0 for the common
+ * ones.
+ */
 static int misc_use(const char *name)
 {
 	static const struct {
@@ -243,7 +246,8 @@ PUBLIC int flm_isa_print(const uint32_t *words, size_t count, char text[FLM_TEXT
 	for (size_t i = 0; i < COUNT(operands); i++) {
 		const struct operand *o = &operands[i];
 
-		if (o->insn == insn && o->kind == KIND_ADDR && words[o->word] >> 28 >= FLM_BUFFERS) {
+		if (o->insn == insn && o->kind == KIND_ADDR &&
+		    words[o->word] >> 28 >= FLM_BUFFERS) {
 			add(&line, "word %d: 0x%08x names no buffer", o->word, words[o->word]);
 			return -EINVAL;
 		}
@@ -413,7 +417,8 @@ static int parse_word(struct build *b, const char *word)
 
 	if (equals && !is_control(insns[b->insn].op)) {
 		if (!strncmp(word, "wait=", 5))
-			return parse_tokens(equals + 1, &mask) || FLM_PUT_HEAD(b->words, WAIT, mask);
+			return parse_tokens(equals + 1, &mask) ||
+			       FLM_PUT_HEAD(b->words, WAIT, mask);
 		if (!strncmp(word, "release=", 8))
 			return parse_tokens(equals + 1, &mask) ||
 			       FLM_PUT_HEAD(b->words, RELEASE, mask);

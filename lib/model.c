@@ -94,7 +94,8 @@ static int upload(struct flm_model *model, const struct image *image, unsigned i
 	uint32_t crc = 0;
 	int ret;
 
-	ret = flm_bo_new(model->device, le32toh(s->place) == FLM_PLACE_HBM ? FLM_BO_HBM : FLM_BO_DDR,
+	ret = flm_bo_new(model->device,
+			 le32toh(s->place) == FLM_PLACE_HBM ? FLM_BO_HBM : FLM_BO_DDR,
 			 le32toh(s->place) == FLM_PLACE_HBM ? le32toh(s->core) : 0,
 			 le64toh(s->memory_bytes), &bo);
 	if (ret)
@@ -164,7 +165,8 @@ PUBLIC int flm_model_load(struct flm_device *device, const char *path,
 	if (!ret && image.tokenizer &&
 	    flm_tokenizer_load(image.tokenizer, image.tokenizer_bytes, why, sizeof(why),
 			       &m->tokenizer))
-		ret = flm_fail(-EBADMSG, "%s: its tokenizer: %s", path, why);
+		ret = flm_fail(-EBADMSG, "%s: its tokenizer: %s; compile it again with a sound "
+			       "tokenizer.model", path, why);
 	for (unsigned int i = 0; !ret && i < image.count; i++) {
 		if (le32toh(image.sections[i].place) == FLM_PLACE_NONE)
 			continue;

@@ -22,19 +22,6 @@ struct flm_queue {
 #define BINDINGS_MAX	64
 #define JOBS_MAX	64
 
-static int ask(struct flm_device *device, unsigned long request, void *argument, const char *name)
-{
-	int ret = device->seam.ioctl(device->seam.handle, request, argument);
-
-	if (ret == -ENODEV || ret == -EIO)
-		return flm_fail(-ECANCELED, "%s: the card is gone or has failed; see 'dmesg'",
-				device->node);
-	if (ret == -ECANCELED)
-		return flm_fail(ret, "%s: the card was reset and the context's memory is lost; load the "
-				"model again", device->node);
-	return ret ? flm_fail(ret, "%s: %s: %s", device->node, name, strerror(-ret)) : 0;
-}
-
 PUBLIC int flm_context_new(struct flm_device *device, struct flm_context **context)
 {
 	struct drm_flightllm_context_create create = { 0 };
@@ -44,7 +31,7 @@ PUBLIC int flm_context_new(struct flm_device *device, struct flm_context **conte
 	*context = NULL;
 	if (!c)
 		return flm_fail(-ENOMEM, "no memory for a context");
-	ret = ask(device, DRM_IOCTL_FLIGHTLLM_CONTEXT_CREATE, &create, "CONTEXT_CREATE");
+	ret = device_ask(device, DRM_IOCTL_FLIGHTLLM_CONTEXT_CREATE, &create, "CONTEXT_CREATE");
 	if (ret) {
 		free(c);
 		return ret;
@@ -89,7 +76,7 @@ PUBLIC int flm_context_bind(struct flm_context *context, const struct flm_bindin
 		rows[i].offset = bindings[i].offset;
 		rows[i].length = bindings[i].bytes;
 	}
-	return ask(context->device, DRM_IOCTL_FLIGHTLLM_SEGMENT_BIND, &bind, "SEGMENT_BIND");
+	return device_ask(context->device, DRM_IOCTL_FLIGHTLLM_SEGMENT_BIND, &bind, "SEGMENT_BIND");
 }
 
 static int queue_new(struct flm_context *context, struct drm_flightllm_queue_create *create,
@@ -102,7 +89,7 @@ static int queue_new(struct flm_context *context, struct drm_flightllm_queue_cre
 	if (!q)
 		return flm_fail(-ENOMEM, "no memory for a queue");
 	create->context = context->id;
-	ret = ask(context->device, DRM_IOCTL_FLIGHTLLM_QUEUE_CREATE, create, "QUEUE_CREATE");
+	ret = device_ask(context->device, DRM_IOCTL_FLIGHTLLM_QUEUE_CREATE, create, "QUEUE_CREATE");
 	if (ret == -ENOSPC)
 		flm_fail(ret, "all queues of %s are taken; end a program that uses it",
 			 context->device->node);
@@ -156,7 +143,7 @@ static int submit(struct flm_queue *queue, const struct drm_flightllm_job *jobs,
 		.queue = queue->id, .jobs = (uintptr_t)jobs, .job_count = count,
 		.job_stride = sizeof(jobs[0]),
 	};
-	int ret = ask(queue->device, DRM_IOCTL_FLIGHTLLM_SUBMIT, &submit, "SUBMIT");
+	int ret = device_ask(queue->device, DRM_IOCTL_FLIGHTLLM_SUBMIT, &submit, "SUBMIT");
 
 	*seqno = submit.seqno;
 	return ret;
@@ -168,7 +155,8 @@ PUBLIC int flm_queue_submit(struct flm_queue *queue, const struct flm_job *jobs,
 	struct drm_flightllm_job rows[JOBS_MAX] = { 0 };
 
 	if (!count || count > JOBS_MAX)
-		return flm_fail(-EINVAL, "%u jobs in one call; 1 to %d are possible", count, JOBS_MAX);
+		return flm_fail(-EINVAL, "%u jobs in one call; 1 to %d are possible", count,
+				JOBS_MAX);
 	for (unsigned int i = 0; i < count; i++) {
 		rows[i].op = DRM_FLIGHTLLM_JOB_RUN;
 		rows[i].program_segment = jobs[i].program_segment;
@@ -211,11 +199,10 @@ PUBLIC int flm_queue_wait(struct flm_queue *queue, uint64_t seqno, unsigned int 
 	int ret;
 
 	do {
-		ret = queue->device->seam.ioctl(queue->device->seam.handle,
-						DRM_IOCTL_FLIGHTLLM_WAIT, &wait);
+		ret = device_ask(queue->device, DRM_IOCTL_FLIGHTLLM_WAIT, &wait, "WAIT");
 	} while (ret == -EINTR);
 	if (ret && ret != -ETIME)
-		return ask(queue->device, DRM_IOCTL_FLIGHTLLM_WAIT, &wait, "WAIT");
+		return ret;
 	if (completion)
 		*completion = (struct flm_completion) {
 			.status = wait.status, .tokens = wait.made, .points = wait.points,
@@ -233,5 +220,5 @@ PUBLIC int flm_queue_stop(struct flm_queue *queue, uint64_t seqno)
 {
 	struct drm_flightllm_stop stop = { .queue = queue->id, .seqno = seqno };
 
-	return ask(queue->device, DRM_IOCTL_FLIGHTLLM_STOP, &stop, "STOP");
+	return device_ask(queue->device, DRM_IOCTL_FLIGHTLLM_STOP, &stop, "STOP");
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * A session: one sequence of tokens, its KV pages, a context and a queue of its own. A request is one
- * job (or a chain of them where the driver bounds a job's length): the session writes a job
+ * A session: one sequence of tokens, its KV pages, a context and a queue of its own. A request is
+ * one job (or a chain of them where the driver bounds a job's length): the session writes a job
  * record, the card runs prompt and tokens, the session reads them from the token ring.
  *
- * State between requests is two numbers: `cached` positions in the KV cache, and perhaps one pending token,
- * generated but not yet fed back. All else is the card's for the time of one job.
+ * State between requests is two numbers: `cached` positions in the KV cache, and perhaps one
+ * pending token, generated but not yet fed back. All else is the card's for the time of one job.
  */
 #include <endian.h>
 #include <errno.h>
@@ -353,13 +353,17 @@ static void account(struct flm_session *session, const struct part *part)
 	const __le32 *ring = (void *)(session->memory + ring_at(session));
 	unsigned int prompt = part->points * session->model->info.chunk;
 
+	/* Stopped before its first pass, a job changes nothing. */
+	if (!part->points && !part->tokens_made)
+		return;
 	session->is_pending = part->tokens_made > 0;
 	if (session->is_pending) {
 		session->cached = part->first_position + part->count + part->tokens_made - 1;
 		session->pending = le32toh(ring[part->tokens_made - 1]);
 	} else {
 		/* A stop in the middle of the prompt leaves whole chunks. */
-		session->cached = part->first_position + (prompt < part->count ? prompt : part->count);
+		session->cached = part->first_position +
+				  (prompt < part->count ? prompt : part->count);
 	}
 }
 
@@ -373,6 +377,9 @@ static int check(const struct flm_session *session, const struct flm_request *re
 	if (!request->count && !session->is_pending)
 		return flm_fail(-EINVAL, "nothing to go on from: the session is empty and the prompt "
 				"has no token");
+	if (used > session->capacity)	/* a token is pending behind the last position */
+		return flm_fail(-EOVERFLOW, "the context of %u tokens is full; truncate the session, or "
+				"compile the model with a larger --context", session->capacity);
 	if (request->count > session->capacity - used)
 		return flm_fail(-EOVERFLOW, "the prompt has %u tokens, but %u of the context's %u are "
 				"in use; shorten it, or compile the model with a larger --context",
@@ -415,7 +422,8 @@ PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_re
 	if (ret)
 		return ret;
 	if (request->logits && request->logit_count) {
-		ret = need_logits(session, 4ull * session->model->info.vocab * request->logit_count);
+		ret = need_logits(session,
+				  4ull * session->model->info.vocab * request->logit_count);
 		if (ret)
 			return ret;
 	}
@@ -451,8 +459,13 @@ PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_re
 	}
 	while (!ret) {
 		unsigned int room = limit - (part.count + chunk - 1) / chunk;
+		/* The card knows whole pages only; and the last token takes no position. */
+		unsigned int space = session->capacity - part.first_position - part.count + 1;
+		unsigned int wanted = request->generate - result->tokens;
 
-		part.generate = request->generate - result->tokens;
+		part.generate = wanted;
+		if (part.generate > space)
+			part.generate = space;
 		if (part.generate > room)
 			part.generate = room;
 		ret = run_part(session, request, &part, result);
@@ -461,7 +474,9 @@ PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_re
 		account(session, &part);
 		result->tokens += part.tokens_made;
 		result->end = part.end;
-		if (part.end != FLM_END_COUNT || result->tokens >= request->generate)
+		if (part.end == FLM_END_COUNT && space < wanted && part.generate == space)
+			result->end = FLM_END_CONTEXT_FULL;
+		if (result->end != FLM_END_COUNT || result->tokens >= request->generate)
 			break;
 		prompt[0] = session->pending;
 		part = (struct part) { .tokens = prompt, .count = 1, .done = result->tokens,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The card in the process: loads libflightllm-card.so, answers the driver's ioctls over it. This file
- * is the device and its memory; the rest is soft_job.c.
+ * The card in the process: loads libflightllm-card.so, answers the driver's ioctls over it. This
+ * file is the device and its memory; the rest is soft_job.c.
  */
 #include <dlfcn.h>
 #include <endian.h>
@@ -48,7 +48,8 @@ void soft_write64(struct soft *soft, uint32_t reg, uint64_t value)
 
 void *soft_dma_new(struct soft *soft, uint64_t bytes)
 {
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return NULL;
@@ -351,6 +352,7 @@ static void query_card(struct soft *soft, struct drm_flightllm_query_card *card)
 	card->points_max = SOFT_POINTS_MAX;
 	card->copy_point_bytes = FLM_COPY_POINT;
 	card->history = SOFT_SLOTS;
+	card->watchdog = SOFT_WATCHDOG;
 	card->priorities = FLM_QUEUE_PRIORITIES;
 	card->chunk = soft_read(soft, FLM_REG_CHUNK);
 	card->clock_khz = soft_read(soft, FLM_REG_CLOCK_KHZ);
@@ -501,9 +503,16 @@ static int soft_seam_ioctl(void *handle, unsigned long request, void *argument)
 
 	if (request == DRM_IOCTL_FLIGHTLLM_WAIT)
 		return soft_wait(soft, argument);
-	pthread_mutex_lock(&soft->lock);
-	ret = locked_ioctl(soft, request, argument);
-	pthread_mutex_unlock(&soft->lock);
+	/* SEGMENT_BIND may have to wait for a job to end; others may stop that job meanwhile. */
+	do {
+		uint64_t events = soft_events(soft);
+
+		pthread_mutex_lock(&soft->lock);
+		ret = locked_ioctl(soft, request, argument);
+		pthread_mutex_unlock(&soft->lock);
+		if (ret == -EAGAIN)
+			soft_sleep(soft, events, INT64_MAX);
+	} while (ret == -EAGAIN);
 	return ret;
 }
 

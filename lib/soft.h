@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The seam's second side: what the kernel driver does, done over a card in the process. Buffers and
- * memory are soft.c, contexts, queues and jobs soft_job.c. Bus addresses are addresses of the process.
+ * memory are soft.c, contexts, queues and jobs soft_job.c. Bus addresses are addresses of the
+ * process.
  */
 #ifndef LIB_SOFT_H
 #define LIB_SOFT_H
@@ -16,6 +17,7 @@
 #include "emulator/card.h"
 
 #define SOFT_RING_LOG2	6		/* slots of a queue's ring: jobs_max and history */
+#define SOFT_WATCHDOG	(1ull << 22)	/* a core's instructions between points, as the driver */
 #define SOFT_SLOTS	(1u << SOFT_RING_LOG2)
 #define SOFT_QUEUES	128
 #define SOFT_CONTEXTS	1024
@@ -129,6 +131,10 @@ void soft_write64(struct soft *soft, uint32_t reg, uint64_t value);
 /* Memory that the card can reach, page-aligned and zero; NULL when there is none left. */
 void *soft_dma_new(struct soft *soft, uint64_t bytes);
 void soft_dma_free(struct soft *soft, void *memory, uint64_t bytes);
+
+/* Interrupts so far, and sleep until there are more or until deadline (CLOCK_MONOTONIC). */
+uint64_t soft_events(struct soft *soft);
+void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline);
 
 /* By handle, NULL if there is none. The lock is held, as in all that follow. */
 struct soft_bo *soft_bo_find(struct soft *soft, uint32_t handle);

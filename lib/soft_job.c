@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Contexts, queues and jobs over a card in the process. Job number s of a queue is slot s - 1 of its
- * ring, so that how a job ended is read from the completion row of the same number: nothing is kept
- * twice.
+ * Contexts, queues and jobs over a card in the process. Job number s of a queue is slot s - 1 of
+ * its ring, so that how a job ended is read from the completion row of the same number: nothing
+ * is kept twice.
  */
 #include <endian.h>
 #include <errno.h>
@@ -17,6 +17,7 @@
 
 #define BINDINGS_MAX	4096
 #define SYNCS_MAX	64
+#define STRIDE_MAX	4096
 #define RIGHTS		(FLM_RIGHT_R | FLM_RIGHT_W | FLM_RIGHT_X)
 #define QUEUE_BYTES	(3 * 4096)	/* ring, completions, status page */
 #define SETUP_NS	1000000000ll	/* that the card may take for a queue command */
@@ -47,10 +48,12 @@ static int64_t now_ns(void)
 	return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
-/* Sleeps until something happened since `events` was read, or until deadline (CLOCK_MONOTONIC). */
-static void sleep_until(struct soft *soft, uint64_t events, int64_t deadline)
+void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline)
 {
-	/* The condition variable waits by the wall clock, in short steps: a step lost is not missed. */
+	/*
+	 * The condition variable waits by the wall clock, in short steps: a step lost is not
+	 * missed.
+	 */
 	struct timespec until;
 	int64_t left = deadline - now_ns();
 
@@ -68,7 +71,7 @@ static void sleep_until(struct soft *soft, uint64_t events, int64_t deadline)
 	pthread_mutex_unlock(&soft->wake);
 }
 
-static uint64_t events_now(struct soft *soft)
+uint64_t soft_events(struct soft *soft)
 {
 	uint64_t events;
 
@@ -120,7 +123,7 @@ void soft_retire(struct soft *soft, struct soft_context *context)
 	}
 }
 
-/* Makes the next generation from context->now. */
+/* Makes the next generation from context->now. -EAGAIN: jobs still use the row it needs. */
 static int generation_make(struct soft *soft, struct soft_context *context)
 {
 	unsigned int rows = soft->cores * FLM_SEGMENTS;
@@ -128,8 +131,9 @@ static int generation_make(struct soft *soft, struct soft_context *context)
 	struct soft_generation *g = &context->generations[number % FLM_GENERATIONS];
 	struct flm_generation *row = &context->page[number % FLM_GENERATIONS];
 
-	while (soft_retire(soft, context), g->number)
-		sleep_until(soft, events_now(soft), now_ns() + 50000000);
+	soft_retire(soft, context);
+	if (g->number)
+		return -EAGAIN;
 	g->bos = calloc(rows, sizeof(*g->bos));
 	g->tables = soft_dma_new(soft, rows * sizeof(*g->tables));
 	if (!g->bos || !g->tables) {
@@ -260,14 +264,16 @@ static void binding_apply(struct soft *soft, struct soft_context *context,
 }
 
 /*
- * Row i of an array {pointer, count, stride} as a structure of `bytes`: what a shorter stride leaves
- * out is zero, what a longer one adds must be.
+ * Row i of an array {pointer, count, stride} as a structure of `bytes`: what a shorter stride
+ * leaves out is zero, what a longer one adds must be.
  */
 static int array_row(uint64_t pointer, uint32_t stride, uint32_t i, void *row, uint32_t bytes)
 {
 	const uint8_t *from = (const uint8_t *)(uintptr_t)pointer + (uint64_t)stride * i;
 
 	memset(row, 0, bytes);
+	if (stride > STRIDE_MAX)
+		return -E2BIG;
 	memcpy(row, from, stride < bytes ? stride : bytes);
 	for (uint32_t at = bytes; at < stride; at++)
 		if (from[at])
@@ -379,7 +385,7 @@ static int queue_setup(struct soft *soft, const struct soft_queue *queue,
 	soft_write(soft, FLM_REG_QUEUE_CORES, queue->cores);
 	soft_write(soft, FLM_REG_QUEUE_VECTOR, soft->vectors > 1 ?
 		   1 + queue->number % (soft->vectors - 1) : 0);
-	soft_write64(soft, FLM_REG_QUEUE_WATCHDOG, 0);
+	soft_write64(soft, FLM_REG_QUEUE_WATCHDOG, SOFT_WATCHDOG);
 	return queue_command(soft, queue->number, FLM_QUEUE_ENABLE, FLM_QUEUE_ENABLED);
 }
 
@@ -577,7 +583,8 @@ int soft_submit(struct soft *soft, struct drm_flightllm_submit *args)
 	if (args->flags || !args->job_count || !args->job_stride || args->reserved[0] ||
 	    args->reserved[1])
 		return -EINVAL;
-	if (args->job_count > SOFT_SLOTS || args->in_count > SYNCS_MAX || args->out_count > SYNCS_MAX)
+	if (args->job_count > SOFT_SLOTS || args->in_count > SYNCS_MAX ||
+	    args->out_count > SYNCS_MAX)
 		return -E2BIG;
 	if (!queue)
 		return -ENOENT;
@@ -638,7 +645,7 @@ static bool look(struct soft_queue *queue, struct drm_flightllm_wait *args)
 int soft_wait(struct soft *soft, struct drm_flightllm_wait *args)
 {
 	for (;;) {
-		uint64_t events = events_now(soft);
+		uint64_t events = soft_events(soft);
 		struct soft_queue *queue;
 		int ret = -EAGAIN;
 
@@ -659,7 +666,7 @@ int soft_wait(struct soft *soft, struct drm_flightllm_wait *args)
 		pthread_mutex_unlock(&soft->lock);
 		if (ret != -EAGAIN)
 			return ret;
-		sleep_until(soft, events, args->timeout_ns);
+		soft_sleep(soft, events, args->timeout_ns);
 	}
 }
 
@@ -683,7 +690,8 @@ int soft_stop(struct soft *soft, const struct drm_flightllm_stop *args)
 static int own_init(struct soft *soft)
 {
 	struct drm_flightllm_context_create context = { 0 };
-	struct drm_flightllm_queue_create queue = { .kind = DRM_FLIGHTLLM_QUEUE_COPY, .priority = 1 };
+	struct drm_flightllm_queue_create queue = {
+		.kind = DRM_FLIGHTLLM_QUEUE_COPY, .priority = 1 };
 	int ret;
 
 	if (soft->own)
@@ -723,7 +731,7 @@ int soft_job_clear(struct soft *soft, struct soft_bo *bo)
 		write_slot(queue, &job);
 		ring_doorbell(soft, queue);
 		while (queue_head(queue) == slot)
-			sleep_until(soft, events_now(soft), now_ns() + 1000000);
+			soft_sleep(soft, soft_events(soft), now_ns() + 1000000);
 		if (le32toh(queue->done[slot % SOFT_SLOTS].status) != FLM_STATUS_DONE)
 			ret = -EIO;
 	}

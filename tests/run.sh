@@ -53,7 +53,7 @@ part_build() {
 part_lint() {
 	claim "clang builds everything" make -s -j"$jobs" user tests B=build/clang CC=clang
 	harness 60 tests/arrows.sh
-	[ ! -x tests/lint.sh ] || harness 600 tests/lint.sh
+	harness 900 tests/lint.sh
 }
 
 # unit DIRECTORY: all tests that need neither the driver nor a whole model run, as built there.
@@ -70,6 +70,11 @@ unit() {
 part_unit() {
 	claim "the sanitizer build builds" make -s -j"$jobs" user tests B=build/san SAN=1 CC=gcc
 	unit build/san
+}
+
+# How much of the emulator's execution its tests run.
+part_coverage() {
+	harness 600 tests/coverage.sh
 }
 
 part_quick() {
@@ -109,7 +114,7 @@ part_readme() {
 
 for p in "${@:-all}"; do
 	case $p in
-	all) set -- build lint unit e2e vm fuzz readme ;;
+	all) set -- build lint unit coverage e2e vm fuzz readme ;;
 	fast) set -- build quick e2e ;;
 	*) set -- "$p" ;;
 	esac

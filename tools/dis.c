@@ -103,7 +103,8 @@ static void print_program(const struct dis *dis)
 	if (bytes < sizeof(*program) || le32toh(program->magic) != FLM_PROGRAM_MAGIC)
 		fail(&dis->common, EXIT_FAILED, "%s holds no program", dis->path);
 	entries = le32toh(program->entries);
-	if (entries > FLM_ENTRIES_MAX || sizeof(*program) + entries * sizeof(program->entry[0]) > bytes)
+	if (entries > FLM_ENTRIES_MAX ||
+	    sizeof(*program) + entries * sizeof(program->entry[0]) > bytes)
 		fail(&dis->common, EXIT_FAILED, "%s: the program header is damaged", dis->path);
 	for (uint32_t e = 0; e < entries; e++) {
 		for (int u = 0; u < FLM_UNITS; u++) {

@@ -76,9 +76,9 @@ static void card_info(const struct common *common)
 				     "regions", regions));
 	} else {
 		printf("%s %s: card %s, serial %016llx, driver %s\n"
-		       "%u cores, %u queues, instruction set %u.%u\n", info.node, info.bus, info.card,
-		       (unsigned long long)info.serial, info.driver, info.cores, info.queues,
-		       info.isa_major, info.isa_minor);
+		       "%u cores, %u queues, instruction set %u.%u\n", info.node, info.bus,
+		       info.card, (unsigned long long)info.serial, info.driver, info.cores,
+		       info.queues, info.isa_major, info.isa_minor);
 		for (unsigned int i = 0; i < info.regions; i++)
 			printf("  %-6s %10.1f MiB, %10.1f free\n", info.region[i].name,
 			       info.region[i].bytes / 1048576.0,

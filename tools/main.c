@@ -5,7 +5,8 @@
 #include "tools/tool.h"
 
 static const struct command *const commands[] = {
-	&run_command, &list_command, &info_command, &bench_command, &perplexity_command, &dis_command,
+	&run_command, &list_command, &info_command, &bench_command, &perplexity_command,
+	&dis_command,
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -13,7 +14,8 @@ static const struct command *const commands[] = {
 static void usage(FILE *to)
 {
 	fputs("Usage: flightllm COMMAND [OPTION]...\n"
-	      "Language models on a FlightLLM card, or on the emulated one with --emulate.\n\n", to);
+	      "Language models on a FlightLLM card, or on the emulated one with --emulate.\n\n",
+	      to);
 	for (size_t i = 0; i < COUNT(commands); i++)
 		fprintf(to, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
 	fputs("\n'flightllm COMMAND --help' tells the options of one.\n"

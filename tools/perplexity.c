@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * flightllm perplexity: how well a compiled model predicts a text, and with --reference how far its
- * logits are from a float32 forward pass of the original weights. Windows as long as the model's context;
- * every position of a window but the first is scored.
+ * logits are from a float32 forward pass of the original weights. Windows as long as the model's
+ * context; every position of a window but the first is scored.
  */
 #include <errno.h>
 #include <math.h>
@@ -96,7 +96,8 @@ static void print(const struct common *common, const struct ppl *ppl, size_t win
 	if (common->json) {
 		json_t *all = json_pack("{s:I, s:I, s:f, s:f}", "windows", (json_int_t)windows,
 					"tokens", (json_int_t)ppl->nll.count,
-					"ppl", ppl_value(&ppl->nll), "ppl_error", ppl_error(&ppl->nll));
+					"ppl", ppl_value(&ppl->nll),
+					"ppl_error", ppl_error(&ppl->nll));
 
 		if (has_reference)
 			json_object_update_new(all, json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}",
@@ -158,7 +159,8 @@ static int perplexity_main(int argc, char **argv)
 		open_reference(&common, dir, info.vocab, info.context, &reference);
 	logits = malloc(4ull * info.vocab * info.context);
 	if (!logits)
-		fail(&common, EXIT_FAILED, "no memory for the logits of %u positions", info.context);
+		fail(&common, EXIT_FAILED, "no memory for the logits of %u positions",
+		     info.context);
 	ret = flm_session_new(model, NULL, &session);
 	if (ret)
 		fail_flm(&common, ret);

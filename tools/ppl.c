@@ -59,8 +59,8 @@ static int normalise(const float *logits, uint32_t vocab, uint32_t *first, doubl
 int ppl_add(struct ppl *ppl, const float *logits, const float *reference, uint32_t vocab,
 	    uint32_t next)
 {
-	uint32_t first, first_reference, i;
-	double log_sum, log_sum_reference, nll, nll_reference, kld = 0;
+	uint32_t first, first_reference = 0, i;
+	double log_sum, log_sum_reference = 0, nll, nll_reference, kld = 0;
 
 	if (next >= vocab)
 		return -EINVAL;

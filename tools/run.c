@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * flightllm run: a prompt goes in, text comes out as the card makes it. Text is stdout, and all else
- * (bar, speed) stderr, so that the output can be piped.
+ * flightllm run: a prompt goes in, text comes out as the card makes it. Text is stdout, and all
+ * else (bar, speed) stderr, so that the output can be piped.
  */
 #include <errno.h>
 #include <signal.h>
@@ -135,8 +135,8 @@ static void report(const struct run *run, unsigned int prompt, const struct flm_
 }
 
 /*
- * The prompt goes through the detokenizer too, so that what follows is joined to it as the model means
- * it; it is shown, but in a chat, where who typed it has seen it.
+ * The prompt goes through the detokenizer too, so that what follows is joined to it as the model
+ * means it; it is shown, but in a chat, where who typed it has seen it.
  */
 static void echo(struct run *run, const uint32_t *ids, size_t count)
 {
@@ -180,7 +180,9 @@ static void turn(struct run *run, const char *text, size_t bytes, bool is_first)
 	}
 	run->used = run->shown = 0;
 	run->is_stopped = false;
-	echo(run, ids, request.count);
+	/* What is too long is refused before it is shown. */
+	if (flm_session_position(run->session) + request.count <= info.context)
+		echo(run, ids, request.count);
 	ret = flm_session_generate(run->session, &request, &result);
 	free(ids);
 	if (ret)
@@ -246,8 +248,10 @@ static void print_costs(struct flm_device *device, const struct flm_counters *be
 		(unsigned long long)(after.tokens - before->tokens));
 }
 
-enum { OPT_TEMP = OPT_OWN, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_SEED, OPT_STOP, OPT_IGNORE_EOS,
-       OPT_CHAT, OPT_STATS };
+enum {
+	OPT_TEMP = OPT_OWN, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_SEED, OPT_STOP, OPT_IGNORE_EOS,
+	OPT_CHAT, OPT_STATS
+};
 
 static const struct option options[] = {
 	COMMON_OPTIONS,

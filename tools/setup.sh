@@ -20,7 +20,7 @@ layout=1
 # By name the same in Debian 12 and 13.
 packages=(gcc g++ libc6-dev make pkg-config clang libclang-rt-dev perl gawk file
 	libdrm-dev libpci-dev libjansson-dev
-	cpio kmod xz-utils zstd util-linux
+	cpio kmod xz-utils zstd util-linux time
 	libelf-dev pahole sparse sentencepiece)
 
 # The guest's modules: what boots it, then what a driver or a test may ask for by name.
@@ -31,7 +31,8 @@ more_modules=(drm gpu-sched ttm drm_exec drm_gpuvm drm_ttm_helper drm_shmem_help
 usage()
 {
 	cat <<EOF
-usage: tools/setup.sh [--packages] [--vm] [--selftests] [--module] [--refresh] [--print-headers]
+usage: tools/setup.sh [--packages] [--vm] [--selftests] [--refresh]
+       tools/setup.sh --module | --print-headers | --build-root SUITE | --help
 
 Installs missing Debian packages (root or sudo), and fetches QEMU and the guest kernel into
 $cache.
@@ -42,6 +43,8 @@ Without options everything that is missing is done; a second run does nothing.
   --selftests      only the kernel's selftest headers and checkpatch
   --module         build the kernel module for the VM's kernel: build/flightllm.ko, and stop
   --refresh        fetch QEMU, guest kernel and selftest headers anew
+  --build-root SUITE  fetch compiler and kernel headers of another suite of Debian (such as
+                   trixie-backports) into a folder that chroot can enter, print it, and stop
   --print-headers  print the folder to build the module against, and stop
   --help           this text
 
@@ -320,6 +323,44 @@ fetch_selftests()
 	publish "$at" "$cache/selftests"
 }
 
+# Headers of another release bring programs that need its libc, and want its compiler: a root with
+# both, entered by chroot, leaves the host alone.
+fetch_build_root()
+{
+	local suite=$1 release at=$cache/new.root final lines
+
+	[[ $suite =~ ^(bookworm|trixie)(-security|-backports)?$ ]] ||
+		die "--build-root $suite: bookworm or trixie, plain, -security or -backports"
+	final=$cache/root-$suite
+	release=${suite%%-*}
+	if ! is_complete "$final"; then
+		debian_version
+		say "fetching compiler and kernel headers of $suite"
+		rm -rf "$at"
+		mkdir -p "$at"
+		lines=("$archive $release")
+		case $suite in
+		*-security) lines+=("$security $suite") ;;
+		*-backports) lines+=("$archive $suite") ;;
+		esac
+		new_apt "$at/apt" "${lines[@]}"
+		local headers=linux-headers-amd64
+		[ "$suite" != bookworm-security ] || headers=linux-headers-6.12-amd64
+		private_apt "$at/apt" apt-get -y --download-only --no-install-recommends \
+			-t "$suite" install $headers make dash bash coreutils sed grep mawk \
+			findutils diffutils perl gzip binutils >"$cache/log" 2>&1 ||
+			die "cannot download headers of $suite, see $cache/log"
+		unpack "$at/root" "$at"/apt/cache/archives/*.deb
+		rm -rf "$at/apt" "$at"/root/usr/share/{doc,man,locale,info}
+		# What the packages' scripts would have linked.
+		ln -sf mawk "$at/root/usr/bin/awk"
+		mkdir -p "$at/root/dev" "$at/root/tmp" "$at/root/module"
+		publish "$at" "$final"
+		rm -f "$cache/log"
+	fi
+	echo "$final/root"
+}
+
 # Kbuild writes beside the sources, so it gets a copy of them; only what is newer is copied, and only
 # what is newer is built.
 build_module()
@@ -342,6 +383,13 @@ main()
 {
 	local do_packages=1 do_vm=1 do_selftests=1 refresh=0 option only=0
 
+	if [ "${1:-}" = --build-root ] && [ $# = 2 ]; then
+		mkdir -p "$cache"
+		exec 9>"$cache/lock"
+		flock 9
+		fetch_build_root "$2"
+		exit 0
+	fi
 	for option; do
 		case $option in
 		--packages | --vm | --selftests)

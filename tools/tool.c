@@ -84,7 +84,8 @@ struct flm_device *open_device(const struct common *common, const char *model_pa
 	if (model_path) {
 		ret = flm_model_probe(model_path, &info, NULL);
 		if (ret)
-			fail(common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s", flm_error());
+			fail(common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s",
+			     flm_error());
 	}
 	if (common->emulate) {
 		snprintf(name, sizeof(name), "emulate:%s", common->device ? common->device :

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the sub-commands of flightllm share: options, errors and exit status, a progress bar, JSON on
- * stdout. A sub-command is one file with one function that gets its arguments and returns the status.
+ * What the sub-commands of flightllm share: options, errors and exit status, a progress bar, JSON
+ * on stdout. A sub-command is one file with one function that gets its arguments and returns the
+ * status.
  */
 #ifndef TOOLS_TOOL_H
 #define TOOLS_TOOL_H

@@ -121,7 +121,8 @@ static void walk(void)
 				flm_put(words, rows[r].word, rows[r].high, rows[r].low, v);
 				if (rows[r].kind == 4)
 					words[rows[r].word + 1] = next(&state);
-				for (; rows[r].slot >= 0 && next(&state) % 3 == 0 && terms < 31; terms++) {
+				for (; rows[r].slot >= 0 && next(&state) % 3 == 0 &&
+				     terms < 31; terms++) {
 					uint32_t *t = words + insns[k].words + 2 * terms;
 
 					FLM_PUT_TERM(t, SLOT, rows[r].slot);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The tables of emulator/SPEC.md that come from rows: registers, instructions, operations of the SFU.
- * `spec print` prints them; without an argument it checks that SPEC.md holds just these lines.
+ * The tables of emulator/SPEC.md that come from rows: registers, instructions, operations of the
+ * SFU. `spec print` prints them; without an argument it checks that SPEC.md holds just these
+ * lines.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 
 static void print_registers(FILE *to)
 {
-	fputs("| offset | bits | access | reset | name | meaning |\n|---|---|---|---|---|---|\n", to);
+	fputs("| offset | bits | access | reset | name | meaning |\n|---|---|---|---|---|---|\n",
+	      to);
 #define REG(name, offset, access, reset, meaning) \
 	fprintf(to, "| 0x%03x | 32 | %s | 0x%x | %s | %s |\n", (unsigned int)(offset), #access, \
 		(unsigned int)(reset), #name, meaning);
@@ -31,9 +33,9 @@ static void print_registers(FILE *to)
 static void print_instructions(FILE *to)
 {
 #define INSN(name, op, mode, words, mnemonic, meaning) \
-	fprintf(to, "\n**%s** `%s`: operation 0x%x, mode %d, %d words: %s\n\n| operand | word | bits | " \
-		"kind | slot | meaning |\n|---|---|---|---|---|---|\n", #name, mnemonic, op, mode, words, \
-		meaning);
+	fprintf(to, "\n**%s** `%s`: operation 0x%x, mode %d, %d words: %s\n\n", #name, mnemonic, \
+		op, mode, words, meaning); \
+	fputs("| operand | word | bits | kind | slot | meaning |\n|---|---|---|---|---|---|\n", to);
 #define FLAG(insn, name, bit, meaning) \
 	fprintf(to, "| %s | 0 | %d | flag | | %s |\n", #name, bit, meaning);
 #define OPND(insn, name, word, high, low, meaning) \
@@ -43,8 +45,8 @@ static void print_instructions(FILE *to)
 #define ADDR(insn, name, word, slot, meaning) \
 	fprintf(to, "| %s | %d | 31:0 | ADDR | %d | %s |\n", #name, word, slot, meaning);
 #define SIZE(insn, name, word, slot, meaning) \
-	fprintf(to, "| %s | %d, MAX %d | 31:0 | SIZE | %d | %s |\n", #name, word, (word) + 1, slot, \
-		meaning);
+	fprintf(to, "| %s | %d, MAX %d | 31:0 | SIZE | %d | %s |\n", #name, word, (word) + 1, \
+		slot, meaning);
 #include <flightllm/isa.def>
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * The whole stack against the plain reference: 200 tokens greedy and 200 with a sampler, token for token,
- * and the logits of every position bit for bit. The device is an argument ("emulate", or none for the card that
- * the driver has); so the same test runs in the process and in the VM. It also counts what a
- * request costs on the bus.
+ * The whole stack against the plain reference: 200 tokens greedy and 200 with a sampler, token
+ * for token, and the logits of every position bit for bit. The device is an argument ("emulate",
+ * or none for the card that the driver has); so the same test runs in the process and in the VM.
+ * It also counts what a request costs on the bus.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -35,8 +35,9 @@ static void reference(const struct ref_model_sampler *sampler, uint32_t *ids, fl
 
 		ref_model_logits(ref, token, position, row);
 		if (i + 1 >= prompt_count)
-			ids[i + 1 - prompt_count] = ref_model_sample(ref, row, sampler, position + 1,
-				info.vocab < 1024 ? info.vocab : 1024);
+			ids[i + 1 - prompt_count] =
+				ref_model_sample(ref, row, sampler, position + 1,
+						 info.vocab < 1024 ? info.vocab : 1024);
 	}
 }
 
@@ -89,7 +90,10 @@ static void compare(const char *what, struct flm_sampler sampler, bool streams)
 	free(want_logits);
 }
 
-/* 200 tokens, the card silent until the end: one submit, one kick at most, nothing else on the bus. */
+/*
+ * 200 tokens, the card silent until the end: one submit, one kick at most, nothing else on the
+ * bus.
+ */
 static void costs(struct flm_device *device)
 {
 	struct flm_request request = {
@@ -121,7 +125,10 @@ static void costs(struct flm_device *device)
 	flm_session_free(session);
 }
 
-/* Going on, going back, stopping: the session's arithmetic on positions, against one straight run. */
+/*
+ * Going on, going back, stopping: the session's arithmetic on positions, against one straight
+ * run.
+ */
 static void turns(void)
 {
 	uint32_t straight[40], turned[40];
@@ -162,7 +169,8 @@ static void turns(void)
 	request.out = NULL;
 	ret = flm_session_generate(session, &request, &result);
 	ok(!ret && result.end == FLM_END_CONTEXT_FULL && result.tokens ==
-	   info.context - (prompt_count + 40), "a full context ends a request with what fits (%u tokens)", result.tokens);
+	   info.context - (prompt_count + 40),
+	   "a full context ends a request with what fits (%u tokens)", result.tokens);
 	flm_session_free(session);
 }
 
@@ -178,7 +186,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: story MODEL.flm [DEVICE]\n");
 		return 2;
 	}
-	if (flm_device_open(device_name, &device) || flm_model_load(device, argv[1], NULL, &model)) {
+	if (flm_device_open(device_name, &device) ||
+	    flm_model_load(device, argv[1], NULL, &model)) {
 		printf("Bail out! %s\n", flm_error());
 		return 1;
 	}
@@ -193,7 +202,8 @@ int main(int argc, char **argv)
 	prompt_count = count + 1;
 	compare("greedy", (struct flm_sampler) { .temperature = 0 }, false);
 	compare("temperature 0.8", (struct flm_sampler) {
-		.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .seed = 7 }, true);
+		.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .seed = 7,
+	}, true);
 	costs(device);
 	turns();
 	ref_model_close(ref);

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A card on the bench: what a driver does, in few lines and without one. Host memory is one piece that the
- * card may reach, bus address = offset + BASE; programs are text.
+ * A card on the bench: what a driver does, in few lines and without one. Host memory is one piece
+ * that the card may reach, bus address = offset + BASE; programs are text.
  *
  *	struct bench b;
  *	bench_open(&b, "tiny");
- *	struct rig *r = bench_rig(&b, FLM_QUEUE_COMPUTE, 3);	a context with a queue
- *	bench_bind(&b, r, 0, HOST_REGION, address, bytes, FLM_RIGHT_R | FLM_RIGHT_X);
- *	bench_program(&b, r, UNIT, "misc.fill ...", NULL)
- *	done = bench_run(&b, r, ...);
+ *	struct rig *r = bench_rig(&b, FLM_QUEUE_COMPUTE, 3, 0);	a context with a queue
+ *	bench_bind(&b, r, 2, FLM_REGION_HOST, address, bytes, FLM_RIGHT_R);
+ *	bench_program(r, 2, "@ld\nld seg=2 ...");
+ *	bench_job(r, 1);
+ *	done = bench_run(&b, r);
  */
 #ifndef TESTS_EMULATOR_BENCH_H
 #define TESTS_EMULATOR_BENCH_H
 
 #include <endian.h>
 #include <err.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +31,9 @@
 #include "lib/flightllm_isa.h"
 
 #define BASE		0x100000000ull	/* bus address of the first byte of host memory */
+#ifndef HOST_BYTES
 #define HOST_BYTES	(64u << 20)
+#endif
 #define RING_LOG2	4
 #define SEGMENTS	16
 
@@ -101,22 +105,28 @@ static inline double seconds(void)
 	return now.tv_sec + now.tv_nsec * 1e-9;
 }
 
-static inline void bench_open(struct bench *b, const char *profile)
+static inline void bench_open_broken(struct bench *b, const char *profile, const char *faults)
 {
-	struct card_options options = { .profile = profile };
+	struct card_options options = { .profile = profile, .faults = faults };
 	struct card_host host = { .interrupt = on_interrupt, .opaque = b };
 	char error[CARD_ERROR_BYTES];
 
 	memset(b, 0, sizeof(*b));
 	if (card_new(&options, &host, &b->card, error))
 		errx(1, "%s", error);
-	b->host = mmap(NULL, HOST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	b->host = mmap(NULL, HOST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
 	if (b->host == MAP_FAILED || card_dma_map(b->card, BASE, HOST_BYTES, b->host,
 						  CARD_DMA_READ | CARD_DMA_WRITE))
 		errx(1, "no host memory");
 	card_bus_master(b->card, 1);
 	b->cores = reg(b, FLM_REG_CORES, 4);
 	b->queues = reg(b, FLM_REG_QUEUES, 4);
+}
+
+static inline void bench_open(struct bench *b, const char *profile)
+{
+	bench_open_broken(b, profile, NULL);
 }
 
 static inline void bench_close(struct bench *b)
@@ -198,8 +208,9 @@ static inline struct rig *bench_rig(struct bench *b, unsigned int kind, uint32_t
 }
 
 /*
- * A program of one entry, from text: one line an instruction, "@mm" and its like begin the stream of a
- * unit. Streams that are not named are empty; each gets its END.
+ * A program from text, the same for both entries: one line an instruction, "@mm" and its like begin
+ * the stream of a unit. Streams that are not named are empty; each gets its END. Core register 0
+ * is the core's rank.
  */
 static inline void bench_program(struct rig *r, unsigned int cores, const char *text)
 {
@@ -225,17 +236,20 @@ static inline void bench_program(struct rig *r, unsigned int cores, const char *
 	free(copy);
 	memset(r->program, 0, 65536);
 	p->magic = htole32(FLM_PROGRAM_MAGIC);
-	p->entries = htole32(1);
+	p->entries = htole32(2);
 	p->cores = htole32(cores);
 	p->chunk = htole32(128);
+	for (unsigned int c = 0; c < FLM_CORES; c++)
+		p->core[c][0] = htole32(c);
 	for (unsigned int i = 0; i < FLM_LENGTHS; i++)
 		p->bounds[i].max = htole32(FLM_VALUE_MAX);
 	for (unsigned int u = 0; u < FLM_UNITS; u++) {
-		uint32_t at = sizeof(*p) + sizeof(p->entry[0]) + 4 * words;
+		uint32_t at = sizeof(*p) + 2 * sizeof(p->entry[0]) + 4 * words;
 
 		streams[u][counts[u]++] = 0x70000000;
 		p->entry[0].stream[u].offset = htole32(at);
 		p->entry[0].stream[u].words = htole32(counts[u]);
+		p->entry[1].stream[u] = p->entry[0].stream[u];
 		for (uint32_t i = 0; i < counts[u]; i++)
 			((uint32_t *)(void *)(r->program + at))[i] = htole32(streams[u][i]);
 		words += counts[u];
@@ -285,7 +299,8 @@ static inline const struct flm_done *bench_wait(struct rig *r, uint32_t slots)
 {
 	double end = seconds() + 20;
 
-	while ((int32_t)(le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE)) - slots) < 0) {
+	while ((int32_t)(le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE)) - slots) <
+	       0) {
 		struct timespec pause = { 0, 100000 };
 
 		if (seconds() > end)

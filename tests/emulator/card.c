@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The card through its door, by a driver of a few lines: identity, rings and doorbells, completions,
- * copies, isolation of one context from another, resets, and that no call ever waits for work.
+ * The card through its door, by a driver of a few lines: identity, rings and doorbells,
+ * completions, copies, isolation of one context from another, resets, and that no call ever waits
+ * for work.
  */
 #include <stdbool.h>
 
@@ -10,7 +11,8 @@
 
 /* A spy: copies the first 256 KiB (tiny's ACT) to segment 2. */
 #define SPY "@st\nst seg=2 src=act:0 src_pitch=65536 dst_pitch=65536 rows=4/4 bytes=65536/65536"
-#define ENDLESS "@misc\nloop sub=0xffffff bound=0xffffff body=9\nloop sub=0xffffff bound=0xffffff " \
+#define ENDLESS                                                                                    \
+	"@misc\nloop sub=0xffffff bound=0xffffff body=9\nloop sub=0xffffff bound=0xffffff "        \
 	"body=3\nsync\nend\nend"
 
 static void identity(struct bench *b)
@@ -19,7 +21,8 @@ static void identity(struct bench *b)
 	uint32_t name[2];
 
 	card_identify(b->card, &id);
-	ok(id.vendor == 0x1234 && id.device == 0xf117 && id.class_code == 0x120000 && id.revision == 1,
+	ok(id.vendor == 0x1234 && id.device == 0xf117 && id.class_code == 0x120000 &&
+		   id.revision == 1,
 	   "it is 1234:f117, a processing accelerator, map 1");
 	ok(reg(b, 0, 4) == 0x314d4c46, "MAGIC is FLM1");
 	ok(reg(b, 4, 4) == 0x10000, "VERSION is 1.0");
@@ -47,8 +50,8 @@ static void empty_jobs(struct bench *b)
 	bench_job(r, 300);
 	done = bench_run(b, r);
 	ok(le32toh(done->status) == FLM_STATUS_DONE && le64toh(done->seqno) == 1,
-	   "an empty job is DONE (status %u, fault %u, word %u)", le32toh(done->status), done->fault,
-	   le32toh(done->word));
+	   "an empty job is DONE (status %u, fault %u, word %u)", le32toh(done->status),
+	   done->fault, le32toh(done->word));
 	ok(le32toh(done->points) == 3, "300 prompt tokens in chunks of 128 are 3 points");
 	for (int i = 0; i < 10; i++)
 		bench_run(b, r);
@@ -135,7 +138,9 @@ static void copies(struct bench *b)
 	ok(done && done->fault == FLM_FAULT_SEGMENT, "beyond the segment's end is fault SEGMENT");
 }
 
-/* One hostile program after the other in one context; a victim in another computes all the while. */
+/*
+ * One hostile program after the other in one context; a victim in another computes all the while.
+ */
 static void isolation(struct bench *b)
 {
 	static const struct {
@@ -161,19 +166,30 @@ static void isolation(struct bench *b)
 		{ ENDLESS, FLM_FAULT_OPCODE, "the same in a loop" },
 		{ "@sys\nloop sub=2 bound=2 body=9\nloop sub=2 bound=2 body=2\nsync\nend\nend",
 		  FLM_FAULT_OPCODE, "a loop whose body does not end where it says" },
-		{ "@sys\nloop sub=0xffffff bound=0xffffff body=8\nloop sub=0xffffff bound=0xffffff body=2\n"
-		  "sync\nend\nend", FLM_FAULT_WATCHDOG, "an endless loop" },
-		{ "@ld\nloop sub=0xffffff bound=0xffffff body=7\nloop sub=0xffffff bound=0xffffff body=1\n"
-		  "end\nend", FLM_FAULT_WATCHDOG, "an endless loop around nothing" },
+		{ "@sys\nloop sub=0xffffff bound=0xffffff body=8\nloop sub=0xffffff bound=0xffffff "
+		  "body=2\n"
+		  "sync\nend\nend",
+		  FLM_FAULT_WATCHDOG, "an endless loop" },
+		{ "@ld\nloop sub=0xffffff bound=0xffffff body=7\nloop sub=0xffffff bound=0xffffff "
+		  "body=1\n"
+		  "end\nend",
+		  FLM_FAULT_WATCHDOG, "an endless loop around nothing" },
 		{ "@sys\nsync wait=ld\n@ld\nld rows=0/0 wait=sys", FLM_FAULT_DEADLOCK,
 		  "two units that wait for each other" },
 		{ "@sys\nsync release=ld", FLM_FAULT_TOKEN, "a token that nobody takes" },
-		{ "@sys\nloop sub=5 bound=4 body=2\nsync\nend", FLM_FAULT_BOUND, "a count above its bound" },
+		{ "@sys\nloop sub=5 bound=4 body=2\nsync\nend", FLM_FAULT_BOUND,
+		  "a count above its bound" },
+		{ "@ld\nld.gather seg=2 limit=0 index=idx:0 dst=act:0 rows=1/1 bytes=4/4",
+		  FLM_FAULT_INDEX, "an index at its limit" },
+		{ "@ld\nld.tile seg=2 table=64 strips=1/1 dst=wgt:0 idx=idx:0 pitch=64",
+		  FLM_FAULT_FORMAT, "a strip row of zeros" },
+		{ "@sys\nloop class=2 sub=0 bound=1 body=2\nbarrier\nend", FLM_FAULT_EXCHANGE,
+		  "a core that does not come to a meeting" },
 	};
 	struct rig *victim = bench_rig(b, FLM_QUEUE_COMPUTE, 2, 0);
 	struct rig *attacker = bench_rig(b, FLM_QUEUE_COMPUTE, 3, 100000);
 	uint8_t *secret = bench_alloc(b, 65536), *out = bench_alloc(b, 65536);
-	uint8_t *loot = bench_alloc(b, 262144), *data = bench_alloc(b, 65536);
+	uint8_t *loot = bench_alloc(b, 2 * 262144), *data = bench_alloc(b, 65536);
 	unsigned int exact = 0, zero = 0;
 	const struct flm_done *done;
 
@@ -201,21 +217,51 @@ static void isolation(struct bench *b)
 		ok(done->fault == hostile[i].fault, "%s is fault %u (got status %u, fault %u)",
 		   hostile[i].what, hostile[i].fault, le32toh(done->status), done->fault);
 		done = bench_wait(victim, victim->tail);
-		exact += done && le32toh(done->status) == FLM_STATUS_DONE && !memcmp(out, secret, 65536);
+		exact += done && le32toh(done->status) == FLM_STATUS_DONE &&
+			 !memcmp(out, secret, 65536);
 	}
-	ok(exact == sizeof(hostile) / sizeof(hostile[0]), "beside each of them the victim's job was "
-	   "exact (%u)", exact);
+	ok(exact == sizeof(hostile) / sizeof(hostile[0]),
+	   "beside each of them the victim's job was "
+	   "exact (%u)",
+	   exact);
 	/* After the victim the attacker looks at every byte of the chip that it had used. */
 	bench_generation(b, attacker);
-	bench_bind(b, attacker, 2, FLM_REGION_HOST, bus(b, loot), 262144, FLM_RIGHT_R | FLM_RIGHT_W);
+	bench_bind(b, attacker, 2, FLM_REGION_HOST, bus(b, loot), 262144,
+		   FLM_RIGHT_R | FLM_RIGHT_W);
+	/* Core 1 sees other bytes under the same number. */
+	attacker->tables[SEGMENTS + 2].blocks = htole64(
+		(uint64_t)FLM_REGION_HOST << FLM_BLOCK_REGION_SHIFT | (bus(b, loot) + 262144));
 	bench_program(attacker, 2, SPY);
-	memset(loot, 0xff, 262144);
+	memset(loot, 0xff, 2 * 262144);
 	bench_run(b, victim);
 	done = bench_run(b, attacker);
-	for (int i = 0; i < 262144; i++)
+	for (int i = 0; i < 2 * 262144; i++)
 		zero += !loot[i];
-	ok(le32toh(done->status) == FLM_STATUS_DONE && zero == 262144,
-	   "a spy finds every byte of the activation buffer zero (%u of 262144)", zero);
+	ok(le32toh(done->status) == FLM_STATUS_DONE && zero == 2 * 262144,
+	   "a spy finds every byte of both activation buffers zero (%u of 524288)", zero);
+}
+
+/* The same page of the same bus address may be another context's after ENABLE. */
+static void next_owner(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
+	uint32_t *loot = bench_alloc(b, 65536);
+	uint64_t switches = reg(b, FLM_REG_COUNT_SWITCHES, 8);
+
+	bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, loot), 65536, FLM_RIGHT_W);
+	bench_program(r, 1, "@misc\nmisc.fill out=act:0 rows=1/1 cols=4/4 imm=7");
+	bench_job(r, 1);
+	bench_run(b, r);
+	bench_program(r, 1, "@st\nst seg=2 src=act:0 rows=1/1 bytes=16/16");
+	bench_run(b, r);
+	ok(loot[0] == htole32(7) && loot[3] == htole32(7), "what a job left on the chip is there for the "
+	   "next of its context");
+	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
+	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	bench_enable(b, r, FLM_QUEUE_COMPUTE, 1, 1, 0);
+	bench_run(b, r);
+	ok(!loot[0] && !loot[3], "after ENABLE the page may be another's: zeros");
+	ok(reg(b, FLM_REG_COUNT_SWITCHES, 8) - switches == 2, "COUNT_SWITCHES counts both");
 }
 
 /* No call waits for work: timed while an endless loop runs that the watchdog allows to go on. */
@@ -228,8 +274,10 @@ static void busy(struct bench *b)
 	const struct flm_done *done;
 
 	bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, extra), 4 << 20, FLM_RIGHT_R);
-	bench_program(r, 2, "@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=2 src_pitch=0 dst_pitch=0 "
-		      "dst=act:0 rows=4/4 bytes=200000/200000\nend");
+	bench_program(
+		r, 2,
+		"@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=2 src_pitch=0 dst_pitch=0 "
+		"dst=act:0 rows=4/4 bytes=200000/200000\nend");
 	bench_job(r, 1);
 	slot = bench_slot(r);
 	bench_post(b, r, &slot);
@@ -289,13 +337,16 @@ static void resets(struct bench *b)
 	set(b, FLM_REG_REGION_SELECT, 0, 4);
 	where = reg(b, FLM_REG_REGION_BAR2, 8);
 	memory[where] = 0x5a;
-	bench_program(r, 1, "@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=1 src_pitch=0 dst_pitch=0 "
-		      "dst=act:0 rows=4/4 bytes=60000/60000\nend");
+	bench_program(
+		r, 1,
+		"@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=1 src_pitch=0 dst_pitch=0 "
+		"dst=act:0 rows=4/4 bytes=60000/60000\nend");
 	bench_job(r, 1);
 	slot = bench_slot(r);
 	bench_post(b, r, &slot);
 	start = seconds();
-	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) && seconds() < start + 5)
+	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) &&
+	       seconds() < start + 5)
 		;
 	start = seconds();
 	card_reset(b->card);
@@ -312,7 +363,8 @@ static void resets(struct bench *b)
 	   interrupts == __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST),
 	   "nothing was written to the host, no interrupt came");
 	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
-	ok(!reg(b, FLM_REG_QUEUE_STATE, 4) && !reg(b, FLM_REG_QUEUE_HEAD, 4), "queues are disabled");
+	ok(!reg(b, FLM_REG_QUEUE_STATE, 4) && !reg(b, FLM_REG_QUEUE_HEAD, 4),
+	   "queues are disabled");
 	ok(bench_enable(b, r, FLM_QUEUE_COMPUTE, 1, 1, 0), "and can be enabled again");
 	bench_program(r, 1, "");
 	ok(le32toh(bench_run(b, r)->status) == FLM_STATUS_DONE, "a job runs after the reset");
@@ -342,6 +394,7 @@ int main(void)
 	empty_jobs(&b);
 	copies(&b);
 	isolation(&b);
+	next_owner(&b);
 	busy(&b);
 	resets(&b);
 	bench_close(&b);

@@ -370,8 +370,10 @@ struct guest {
 	uint32_t tail;
 };
 
-enum { GUEST = 0x100000, RING = 0, DONE = 0x1000, STATUS = 0x2000, CONTEXT = 0x3000,
-       TABLES = 0x4000, DATA = 0x10000, GUEST_BYTES = 1 << 20 };
+enum {
+	GUEST = 0x100000, RING = 0, DONE = 0x1000, STATUS = 0x2000, CONTEXT = 0x3000,
+	TABLES = 0x4000, DATA = 0x10000, GUEST_BYTES = 1 << 20
+};
 
 static void store64(uint8_t *at, uint64_t value)
 {
@@ -462,8 +464,10 @@ static void test_copy(void)
 	   load32(g.memory + DATA + 4096) == 0, "and writes the client's memory, and no more");
 	ok(load32(g.memory + DONE) == 1 && load32(g.memory + DONE + 8) == 1 &&
 	   load32(g.memory + STATUS + 4) == 1, "completion row and status page say so");
-	/* Memory is taken back page by page around the queue's, which it needs to say what
-	 * happened. */
+	/*
+	 * Memory is taken back page by page around the queue's, which it needs to say what
+	 * happened.
+	 */
 	ok(!client_dma_unmap(&c, GUEST, GUEST_BYTES) &&
 	   !client_dma_map(&c, GUEST, DATA, g.file, 0, 3), "the data is taken back");
 	guest_fill(&c, &g, 0x600d);
@@ -474,8 +478,10 @@ static void test_copy(void)
 	stop(&c);
 }
 
-/* A file that gets shorter under a running card takes down neither the emulator nor the next
- * client. */
+/*
+ * A file that gets shorter under a running card takes down neither the emulator nor the next
+ * client.
+ */
 static void test_shrinking_file(void)
 {
 	static const char *const keep[] = { "--keep", NULL };

@@ -89,16 +89,16 @@ static int check_file(struct ref_model *model)
 		if (offset % FLM_FILE_ALIGN || offset < end || offset > model->bytes ||
 		    bytes > model->bytes - offset)
 			return bad(model, "section %u lies outside the file or its place",
-				   (unsigned)i);
+				   (unsigned int)i);
 		end = offset + bytes;
 		if (le32toh(s->place) != FLM_PLACE_NONE && le64toh(s->memory_bytes) < bytes)
-			return bad(model, "section %u is larger than its buffer", (unsigned)i);
+			return bad(model, "section %u is larger than its buffer", (unsigned int)i);
 		if (le32toh(s->kind) & FLM_SECTION_REQUIRED)
 			return bad(model, "section %u of kind %#x is required but unknown",
-				   (unsigned)i, le32toh(s->kind));
+				   (unsigned int)i, le32toh(s->kind));
 		crc = ref_model_crc32c(0, model->file + offset, bytes);
 		if (crc != le32toh(s->crc32c))
-			return bad(model, "section %u: checksum is %08x, not %08x", (unsigned)i,
+			return bad(model, "section %u: checksum is %08x, not %08x", (unsigned int)i,
 				   crc, le32toh(s->crc32c));
 	}
 	return 0;

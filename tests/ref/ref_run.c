@@ -41,10 +41,12 @@ static void *take(uint64_t bytes)
 static void read_file(const char *path)
 {
 	FILE *in = fopen(path, "rb");
-	long bytes;
+	long bytes = -1;
 	uint8_t *at;
 
-	if (!in || fseek(in, 0, SEEK_END) || (bytes = ftell(in)) < 0)
+	if (in && !fseek(in, 0, SEEK_END))
+		bytes = ftell(in);
+	if (bytes < 0)
 		err(1, "%s", path);
 	rewind(in);
 	at = take(bytes);

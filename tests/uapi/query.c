@@ -92,10 +92,11 @@ TEST_F(query, the_card_says_what_it_is)
 	EXPECT_LE(card.cores, 8);
 	EXPECT_GE(card.queues, 4);
 	EXPECT_EQ(256, card.segments);
-	EXPECT_EQ(256, card.jobs_max);
+	EXPECT_EQ(is_emulated() ? 64 : 256, card.jobs_max);
 	EXPECT_GE(card.points_max, 256);
 	EXPECT_EQ(4194304, card.copy_point_bytes);
-	EXPECT_EQ(1024, card.history);
+	EXPECT_EQ(is_emulated() ? 64 : 1024, card.history);
+	EXPECT_EQ(4194304, card.watchdog);
 	EXPECT_EQ(4, card.priorities);
 	EXPECT_EQ(0, card.pad);
 	EXPECT_EQ(0, card.reserved[0] | card.reserved[1] | card.reserved[2]);

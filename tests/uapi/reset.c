@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * How things end: queues with work, processes that are killed, a card that is reset or unbound. After
- * each of them the next client finds the card as if nothing had been.
+ * How things end: queues with work, processes that are killed, a card that is reset or unbound.
+ * After each of them the next client finds the card as if nothing had been.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -216,7 +216,8 @@ static void pci_name(char name[32])
 	device_open(&dev);
 	pci = query_card(&dev).pci;
 	device_close(&dev);
-	snprintf(name, 32, "%04x:%02x:%02x.%x", pci >> 16, pci >> 8 & 0xff, pci >> 3 & 0x1f, pci & 7);
+	snprintf(name, 32, "%04x:%02x:%02x.%x", pci >> 16, pci >> 8 & 0xff, pci >> 3 & 0x1f,
+		 pci & 7);
 }
 
 TEST_F(reset, a_function_level_reset_loses_contexts_and_nothing_else)
@@ -250,6 +251,40 @@ TEST_F(reset, a_function_level_reset_loses_contexts_and_nothing_else)
 	job_write(&c->job, query_card(&c->dev).cores, 1, 20);
 	job_bind(&c->dev, c->context, &c->job);
 	EXPECT_TRUE(client_works(c));
+}
+
+TEST_F(reset, a_queue_that_halts_is_reset_and_goes_on)
+{
+	struct client *c = &self->client;
+	uint32_t queues = query_card(&c->dev).queues + 1;
+	struct drm_flightllm_wait out;
+	volatile uint8_t *doorbells;
+	char name[32], path[96];
+	int fd;
+
+	if (is_emulated())
+		SKIP(return, "there is no bus");
+	pci_name(name);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource4", name);
+	fd = open(path, O_RDWR);
+	ASSERT_LE(0, fd);
+	doorbells = mmap(NULL, queues * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (doorbells == MAP_FAILED)
+		SKIP(return, "doorbells are the driver's alone; boot with iomem=relaxed");
+	submit_endless(c, 23);
+	/* The queue that has 23 posts is ours; now it says that it has more than its ring holds. */
+	for (uint32_t q = 0; q < queues; q++) {
+		volatile uint32_t *tail = (volatile uint32_t *)(doorbells + q * 4096);
+
+		if (*tail == 23)
+			*tail = 100000;
+	}
+	ASSERT_EQ(0, _wait(&c->dev, c->queue, 23, 0, in_ms(20000), &out));
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_RESET, out.status);
+	job_write(&c->job, query_card(&c->dev).cores, 1, 20);
+	EXPECT_TRUE(client_works(c));
+	munmap((void *)doorbells, queues * 4096);
 }
 
 TEST_F(reset, unbinding_with_work_in_flight_leaves_files_that_say_so)

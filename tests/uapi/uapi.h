@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of the ioctls share: a device behind the library's seam (the kernel's node, or with
- * FLIGHTLLM_EMULATE=PROFILE the card in the process), calls that return 0 or -errno, and a small
- * program by hand, because there is no compiler down here.
+ * What the tests of the ioctls share: a device behind the library's seam (the kernel's node, or
+ * with FLIGHTLLM_EMULATE=PROFILE the card in the process), calls that return 0 or -errno, and a
+ * small program by hand, because there is no compiler down here.
  *
  * Helpers that begin with an underscore give the raw result; the others must work and return what
  * they made, or end the test.
@@ -248,8 +248,8 @@ static inline uint32_t syncobj_create(struct seam *dev)
 /* ---- A program by hand ---- */
 
 /*
- * One host buffer holds all of a job: the program, its record, prompt and ring. The program's passes
- * do nothing but choose token TOKEN where one is wanted.
+ * One host buffer holds all of a job: the program, its record, prompt and ring. The program's
+ * passes do nothing but choose token TOKEN where one is wanted.
  */
 #define JOB_BYTES	0x10000
 #define JOB_STREAMS	0x800

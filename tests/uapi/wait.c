@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* WAIT and STOP: for the end or for tokens, with a deadline, and what a job says of itself later. */
+/*
+ * WAIT and STOP: for the end or for tokens, with a deadline, and what a job says of itself later.
+ */
 #include "kselftest_harness.h"
 
 #include "tests/uapi/uapi.h"
@@ -130,52 +132,54 @@ TEST_F(wait, ends_are_remembered_for_a_while)
 {
 	struct drm_flightllm_job jobs[256];
 	struct drm_flightllm_wait out;
-	uint64_t seqno;
+	uint64_t seqno, oldest;
 
 	for (int i = 0; i < 256; i++)
 		jobs[i] = run_job();
-	for (int i = 0; i < 5; i++) {
-		ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 256, &seqno));
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 64, &seqno));
 		wait_end(&self->dev, self->queue, seqno);
 	}
 	EXPECT_EQ(1280, seqno);
-	EXPECT_EQ(0, _wait(&self->dev, self->queue, 257, 0, 0, &out));
+	oldest = 1281 - query_card(&self->dev).history;
+	EXPECT_EQ(0, _wait(&self->dev, self->queue, oldest, 0, 0, &out));
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, out.status);
-	EXPECT_EQ(-ESTALE, _wait(&self->dev, self->queue, 256, 0, 0, &out));
+	EXPECT_EQ(-ESTALE, _wait(&self->dev, self->queue, oldest - 1, 0, 0, &out));
 }
 
-TEST_F(wait, a_queue_takes_256_jobs_and_no_more)
+TEST_F(wait, a_queue_takes_jobs_max_jobs_and_no_more)
 {
-	struct drm_flightllm_job jobs[257];
+	uint32_t max = query_card(&self->dev).jobs_max;
+	struct drm_flightllm_job jobs[256];
 	uint64_t seqno;
 
-	for (int i = 0; i < 256; i++)
+	for (uint32_t i = 0; i < max; i++)
 		jobs[i] = run_job();
 	job_row(&self->job)->generate = 256;
-	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 256, &seqno));
-	EXPECT_EQ(-EBUSY, _submit(&self->dev, self->queue, jobs, 256, NULL));
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, max, &seqno));
+	EXPECT_EQ(-EBUSY, _submit(&self->dev, self->queue, jobs, max, NULL));
 	wait_end(&self->dev, self->queue, seqno);
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 1, &seqno));
-	EXPECT_EQ(257, seqno);
+	EXPECT_EQ(max + 1, seqno);
 	wait_end(&self->dev, self->queue, seqno);
 }
 
 TEST_F(wait, stop_ends_a_job_and_keeps_its_tokens)
 {
 	struct drm_flightllm_stop stop = { .queue = self->queue };
-	struct drm_flightllm_job jobs[200];
+	struct drm_flightllm_job jobs[60];
 	struct drm_flightllm_wait out;
 	uint64_t seqno;
 
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 60; i++)
 		jobs[i] = run_job();
 	job_row(&self->job)->generate = 256;
 	job_record(&self->job)->notify_tokens = 1;
-	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 200, &seqno));
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 60, &seqno));
 	ASSERT_EQ(0, _wait(&self->dev, self->queue, 1, 1, in_ms(30000), &out));
-	stop.seqno = 200;
+	stop.seqno = 60;
 	ASSERT_EQ(0, CALL(&self->dev, STOP, &stop));
-	out = wait_end(&self->dev, self->queue, 200);
+	out = wait_end(&self->dev, self->queue, 60);
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_STOPPED, out.status);
 	EXPECT_EQ(0, out.made);
 	/* Those behind it are not concerned. */

@@ -17,7 +17,7 @@ if ! make -s B="$build" CFLAGS="-isystem $cache/selftests/tools/testing/selftest
 	ok "the tests build" false
 	done_testing
 fi
-"$vm" --card "${UAPI_CARD:-tiny}" --timeout 800 --serial-log "$work/log" --no-stdin -- \
+"$vm" --card "${UAPI_CARD:-tiny}" --append iomem=relaxed --timeout 800 --serial-log "$work/log" --no-stdin -- \
 	bash tests/inside.sh 120 "${programs[@]}"
 status=$?
 [ $status -le 1 ] || vm_show

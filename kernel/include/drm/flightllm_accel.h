@@ -106,7 +106,7 @@ struct drm_flightllm_query_card {
 	__u32 segments;
 	/** @jobs_max: Output: jobs of one SUBMIT, and of a queue at once. */
 	__u32 jobs_max;
-	/** @points_max: Output: preemption points of one job; more is -E2BIG. Falls and rises. */
+	/** @points_max: Output: preemption points of one job; holds until the next query. */
 	__u32 points_max;
 	/** @copy_point_bytes: Output: bytes of a copy that count as one preemption point. */
 	__u32 copy_point_bytes;
@@ -275,7 +275,8 @@ enum drm_flightllm_placement {
  *
  * -EINVAL: @size 0, unknown @placement or @flags, @core that the card has not or that is not zero
  * without HBM, @user_address. -ENOSPC: no room in the region (or, with VISIBLE, in its window).
- * -E2BIG: @size beyond the region, or host_bo_max. -EOPNOTSUPP: USERPTR.
+ * -E2BIG: @size beyond the region, or host_bo_max. -EOPNOTSUPP: USERPTR. -EBUSY: the card was reset
+ * meanwhile; try again.
  */
 struct drm_flightllm_bo_create {
 	/** @size: Input: bytes. Output: rounded up to blocks of the region. */
@@ -438,8 +439,9 @@ enum drm_flightllm_queue_kind {
  *
  * -EINVAL: @kind, @flags, @priority, @cores (a core that the card has not; not zero for COPY),
  * @quantum_us above a second. -ENOENT: no such context. -EACCES: highest priority without
- * CAP_SYS_NICE. -ENOSPC: all queues of the card are taken. -EOPNOTSUPP: USER.
- * -ECANCELED: the context is lost. -ETIMEDOUT: the card did not enable it.
+ * CAP_SYS_NICE. -ENOSPC: all queues of the card are taken. -EOPNOTSUPP: USER. -ECANCELED: the
+ * context is lost. -ETIMEDOUT: the card did not enable it. -EBUSY: the card is being reset; try
+ * again.
  */
 struct drm_flightllm_queue_create {
 	/** @context: Input: context id. */

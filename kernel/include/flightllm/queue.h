@@ -171,7 +171,7 @@ struct flm_done {
 	__le32 word;		/* of the instruction in its stream */
 	__le32 segment;
 	__le32 points;		/* preemption points reached; also without a fault */
-	__le64 offset;		/* in the segment; BUFFER: on-chip address */
+	__le64 offset;		/* in the segment, of the burst that was refused */
 };
 _Static_assert(sizeof(struct flm_done) == 64, "completion rows have 64 bytes");
 
@@ -210,6 +210,7 @@ _Static_assert(__builtin_offsetof(struct flm_status_page, stop) == 2048, "the ho
 
 #define FLM_PROGRAM_MAGIC	0x504d4c46u	/* "FLMP" */
 #define FLM_ENTRIES_MAX		8
+#define FLM_PROGRAM_WORDS	(1u << 22)	/* of the streams of entries 0 and 1 together */
 #define FLM_ENTRY_CHUNK		0	/* a chunk of the prompt */
 #define FLM_ENTRY_TOKEN		1	/* one generated token fed back */
 

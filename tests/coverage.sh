@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# How much of the card's execution the emulator's own tests run: builds with gcov's counters into
+# build/cov, runs tests/emulator, prints the share of lines of each file and, with -v, the lines
+# that were never run. Prints TAP; fails below 90 % over all files together.
+cd "$(dirname "$0")/.." || exit 1
+least=90
+files=(core decode dot exchange exec expand math move mpe sfu)
+at=build/cov
+verbose=${1:-}
+
+mapfile -t sources < <(printf '%s\n' tests/emulator/*.c)
+programs=("${sources[@]/#/$at/}")
+programs=("${programs[@]%.c}")
+make -s -j"$(nproc)" B=$at CC=gcc OPT="-O0 -g" CFLAGS="--coverage -fprofile-update=atomic" LDFLAGS=--coverage \
+	$at/flightllm-emu "${programs[@]}" || { echo "Bail out! the build with counters failed"; exit 1; }
+find $at -name '*.gcda' -delete
+
+n=0 bad=0
+for program in "${programs[@]}"; do
+	n=$((n + 1))
+	if timeout 300 "$program" >$at/log 2>&1; then
+		echo "ok $n - ${program##*/} passes with counters"
+	else
+		bad=1
+		echo "not ok $n - ${program##*/} passes with counters"
+		grep -v '^ok' $at/log | tail -n 20 | sed 's/^/# /'
+	fi
+done
+
+# gcov prints "File 'NAME'" and then "Lines executed:SHARE% of LINES".
+run=0 all=0
+for file in "${files[@]}"; do
+	read -r share lines < <(gcov -n -o "$at/obj/emulator" "emulator/$file.c" 2>/dev/null |
+		awk -v f="File 'emulator/$file.c'" '$0 == f { on = 1; next }
+			on { gsub(/Lines executed:|%/, ""); print $1, $3; exit }')
+	if [ -z "${lines:-}" ]; then
+		echo "Bail out! gcov knows no emulator/$file.c"
+		exit 1
+	fi
+	ran=$(awk -v s="$share" -v l="$lines" 'BEGIN { printf "%.0f", s * l / 100 }')
+	run=$((run + ran)) all=$((all + lines))
+	printf '# %-12s %4d of %4d lines, %6.2f %%\n' "$file.c" "$ran" "$lines" "$share"
+	[ "$verbose" != -v ] || gcov -t -o "$at/obj/emulator" "emulator/$file.c" 2>/dev/null |
+		awk -v f="Source:emulator/$file.c" '/Source:/ { on = index($0, f) } on && /#####:/' | sed 's/^/# /'
+done
+share=$(awk -v r=$run -v a=$all 'BEGIN { printf "%.2f", 100 * r / a }')
+n=$((n + 1))
+if [ $((run * 100)) -ge $((all * least)) ]; then
+	echo "ok $n - $run of $all lines of execution are run, $share %, at least $least %"
+else
+	bad=1
+	echo "not ok $n - $run of $all lines of execution are run, $share %, at least $least %"
+fi
+echo "1..$n"
+exit $bad

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+/* Faults that a card is told to have: each happens when its turn comes, once, and not before. */
+#include "tests/emulator/bench.h"
+#include "tests/tap.h"
+
+static struct rig *begin(struct bench *b, const char *faults)
+{
+	struct rig *r;
+
+	bench_open_broken(b, "tiny", faults);
+	r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
+	bench_program(r, 1, "");
+	bench_job(r, 1);
+	return r;
+}
+
+static void post(struct bench *b, struct rig *r)
+{
+	struct flm_slot slot = bench_slot(r);
+
+	bench_post(b, r, &slot);
+}
+
+static void pause_ms(unsigned int ms)
+{
+	struct timespec pause = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&pause, NULL);
+}
+
+static unsigned int interrupts(struct bench *b)
+{
+	return __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST);
+}
+
+static void names(void)
+{
+	static const struct { const char *list, *part;
+	} bad[] = {
+		{ "hangs",
+		  "no fault is called 'hangs'; hang, lost-interrupt, late-interrupt, dma-error, "
+		  "bad-completion, dead-heartbeat and removal are" },
+		{ "hang,removal@x", "removal@x" },
+		{ "hang@0", "N the number of the job" },
+		{ "lost-interrupt@", "number of the interrupt" },
+		{ ",hang", "called ''" },
+	};
+
+	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct card_options options = { .profile = "tiny", .faults = bad[i].list };
+		struct card_host host = { 0 };
+		char error[CARD_ERROR_BYTES];
+		struct card *card;
+
+		ok(card_new(&options, &host, &card, error) == -22 && !card &&
+			   strstr(error, bad[i].part),
+		   "'%s' is refused: %s", bad[i].list, error);
+	}
+}
+
+static void hang(void)
+{
+	struct bench b;
+	struct rig *r = begin(&b, "hang@2");
+	uint64_t busy, beat;
+
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "hang@2: the first job runs");
+	post(&b, r);
+	pause_ms(300);
+	busy = le64toh(__atomic_load_n(&r->status->busy_us, __ATOMIC_SEQ_CST));
+	beat = le64toh(__atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST));
+	pause_ms(300);
+	ok(le64toh(__atomic_load_n(&r->status->busy_us, __ATOMIC_SEQ_CST)) >= busy + 100000 &&
+	   le64toh(__atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST)) > beat &&
+	   le64toh(r->status->points) == 1 && le32toh(r->status->head) == 1,
+	   "the second is busy and alive, and reaches no point");
+	set(&b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	for (double end = seconds() + 0.1; reg(&b, FLM_REG_QUEUE_STATE, 4) && seconds() < end;)
+		;
+	ok(!reg(&b, FLM_REG_QUEUE_STATE, 4), "a reset of its queue ends it");
+	bench_enable(&b, r, FLM_QUEUE_COMPUTE, 1, 1, 0);
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "the next one runs");
+	bench_close(&b);
+}
+
+static void interrupt(void)
+{
+	struct bench b;
+	struct rig *r = begin(&b, "lost-interrupt@2,late-interrupt@3");
+
+	for (int i = 0; i < 3; i++)
+		bench_run(&b, r);
+	pause_ms(100);
+	ok(interrupts(&b) == 1 && reg(&b, FLM_REG_COUNT_INTERRUPTS, 8) == 1,
+	   "of three interrupts the second is lost, the third is late");
+	pause_ms(600);
+	ok(interrupts(&b) == 2, "and comes half a second later");
+	bench_run(&b, r);
+	pause_ms(20);
+	ok(interrupts(&b) == 3, "the fourth comes");
+	bench_close(&b);
+}
+
+static void job(void)
+{
+	struct bench b;
+	struct rig *r = begin(&b, "dma-error@2,bad-completion@3");
+	const struct flm_done *done;
+
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "the first job runs");
+	done = bench_run(&b, r);
+	ok(done->fault == FLM_FAULT_DMA && le32toh(done->segment) == 1,
+	   "dma-error@2: the second is DMA");
+	done = bench_run(&b, r);
+	ok(done->status == 0xffffffff && done->seqno == 0xffffffffffffffff &&
+	   le64toh(r->status->seqno) == 3, "bad-completion@3: the third's row makes no sense");
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "the fourth runs");
+	bench_close(&b);
+}
+
+static void dead(void)
+{
+	struct bench b;
+	struct rig *r = begin(&b, "dead-heartbeat");
+	uint64_t beat;
+
+	post(&b, r);
+	pause_ms(150);
+	beat = __atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST);
+	pause_ms(300);
+	ok(__atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST) == beat && !r->status->head,
+	   "dead-heartbeat: work, and no heartbeat");
+	ok(reg(&b, FLM_REG_MAGIC, 4) == 0x314d4c46, "registers answer");
+	card_reset(b.card);
+	for (double end = seconds() + 1; !(reg(&b, FLM_REG_STATE, 4) & 1) && seconds() < end;)
+		;
+	bench_enable(&b, r, FLM_QUEUE_COMPUTE, 1, 1, 0);
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE,
+	   "a reset of the card brings it back");
+	bench_close(&b);
+}
+
+static void removal(void)
+{
+	struct bench b;
+	struct rig *r = begin(&b, "removal@2");
+
+	bench_run(&b, r);
+	post(&b, r);
+	pause_ms(50);
+	ok(reg(&b, FLM_REG_MAGIC, 4) == 0xffffffff && reg(&b, FLM_REG_TIME_US, 8) == ~0ull,
+	   "removal@2: registers read ~0");
+	card_bus_master(b.card, 1);
+	set(&b, FLM_REG_CONTROL, FLM_RESET_KEY, 4);
+	card_reset(b.card);
+	pause_ms(50);
+	ok(reg(&b, FLM_REG_MAGIC, 4) == 0xffffffff && interrupts(&b) == 1 &&
+		   le32toh(r->status->head) == 1,
+	   "for good, and nothing more is written or told");
+	bench_close(&b);
+}
+
+int main(void)
+{
+	names();
+	hang();
+	interrupt();
+	job();
+	dead();
+	removal();
+	return done_testing();
+}
