@@ -8,7 +8,8 @@
 #   make lint        both compilers, include arrows, sparse, checkpatch
 #   make coverage    how much of the card's execution its tests run
 #   make bench-compile  a 1B and a 7B model compiled and run, against the reference
-#   make fuzz        every fuzzer for FUZZ_SECONDS each (default 600)
+#   make fuzz        10,000 random programs, then every fuzzer for FUZZ_SECONDS each (default 600)
+#   make soak        50 kills of client, VM and emulator each, 40 rounds of races
 #
 # B is the build directory; SAN=1 builds with address and undefined-behaviour sanitizers.
 
@@ -49,7 +50,7 @@ PROGRAMS := $(B)/flightllm $(B)/flightllm-cc $(B)/flightllm-emu $(B)/flightllm-v
 	$(B)/flightllm-vm-init
 LIBRARIES := $(B)/libflightllm.a $(B)/libflightllm.so.0 $(B)/libflightllm-card.so
 
-.PHONY: all user module tests check check-fast check-ci demo lint coverage bench-compile fuzz setup clean install
+.PHONY: soak all user module tests check check-fast check-ci demo lint coverage bench-compile fuzz setup clean install
 all: user module
 user: $(LIBRARIES) $(PROGRAMS)
 tests: user $(TESTS)
@@ -132,13 +133,19 @@ coverage:
 bench-compile: user $(B)/tests/e2e/decode $(B)/tests/ref/ref_main
 	@B=$(B) tests/bench_compile.sh
 FUZZ_SECONDS ?= 600
-fuzz:
+fuzz: $(B)/tests/emulator/random
+	$(B)/tests/emulator/random 10000 1
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run.sh fuzz
+soak: setup user tests module
+	tests/vm/uapi.sh
+	RACE_ROUNDS=40 tests/vm/races.sh
+	ROUNDS=50 tests/vm/kill.sh
 
 PREFIX ?= /usr/local
 install: user
 	install -d $(DESTDIR)$(PREFIX)/{bin,lib,include/flightllm,share/man/man1}
-	install -m755 $(B)/flightllm $(B)/flightllm-cc $(B)/flightllm-emu tools/flightllm-vm $(DESTDIR)$(PREFIX)/bin
+	install -m755 $(B)/flightllm $(B)/flightllm-cc $(B)/flightllm-emu tools/flightllm-vm \
+		$(B)/flightllm-vm-init $(DESTDIR)$(PREFIX)/bin
 	install -m755 $(B)/libflightllm.so.0 $(B)/libflightllm-card.so $(DESTDIR)$(PREFIX)/lib
 	install -m644 lib/flightllm.h lib/flightllm_isa.h $(DESTDIR)$(PREFIX)/include/flightllm
 	install -m644 tools/*.1 $(DESTDIR)$(PREFIX)/share/man/man1

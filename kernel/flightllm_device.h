@@ -45,7 +45,7 @@ struct flightllm_queue;
 #define FLIGHTLLM_HISTORY	1024	/* ends of jobs that WAIT still knows, a power of two */
 #define FLIGHTLLM_CONTEXTS	1024	/* of one file */
 #define FLIGHTLLM_VECTORS	9	/* interrupts to ask for: events, and eight to share */
-#define FLIGHTLLM_WATCHDOG	(1ull << 22)	/* instructions of a core between two points */
+#define FLIGHTLLM_WATCHDOG	BIT_ULL(22)	/* instructions of a core between two points */
 #define FLIGHTLLM_HOST_BO_MAX	(2ull << 30)	/* its block array is one allocation of 4 MiB */
 
 /* Memory that host and card share, freed at the latest when the driver leaves the card. */

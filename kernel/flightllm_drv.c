@@ -179,6 +179,7 @@ static struct pci_driver flightllm_pci_driver = {
 	.err_handler = &flightllm_err_handler,
 	.driver.pm = pm_sleep_ptr(&flightllm_pm_ops),
 };
+
 struct workqueue_struct *flightllm_release_wq;
 
 static int __init flightllm_init(void)

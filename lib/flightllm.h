@@ -307,7 +307,7 @@ struct flm_result {
 	unsigned int tokens;		/* generated */
 	enum flm_end end;
 	unsigned int submits;		/* system calls that submitted */
-	uint64_t prefill_ns, decode_ns;	/* wall time */
+	uint64_t prefill_ns, decode_ns;	/* wall time; all of it decode_ns without on_token */
 	uint64_t card_us;		/* card time of all jobs */
 };
 

@@ -254,8 +254,8 @@ static int fault_text(const struct flm_completion *done)
 	static const char *const units[FLM_UNITS] = { "LD", "ST", "MM", "MV", "MISC", "SYS" };
 
 	return flm_fail(-EIO, "the card stopped the job: fault %s, core %u, unit %s, word %u, "
-			"segment %u, offset 0x%llx; if the model file is sound "
-			"('flightllm-cc --verify'), report this",
+			"segment %u, offset 0x%llx; "
+			"compile the model again, and if it stays, report this",
 			done->fault.kind < FLM_FAULTS ? faults[done->fault.kind] : "unknown",
 			done->fault.core,
 			done->fault.unit < FLM_UNITS ? units[done->fault.unit] : "none",
@@ -338,7 +338,7 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 	result->card_us += done.ended_us - done.started_us;
 	if (!first)
 		first = now_ns();
-	if (part->done || !part->generate) {
+	if (part->done || !part->generate || !request->on_token) {
 		*(part->generate ? &result->decode_ns : &result->prefill_ns) += now_ns() - start;
 	} else {
 		result->prefill_ns += first - start;
