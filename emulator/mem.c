@@ -140,12 +140,14 @@ int dma_read(struct dma *dma, uint32_t epoch, uint64_t address, void *to, uint64
 
 		pthread_rwlock_rdlock(&dma->lock);
 		from = dma_at(dma, epoch, address, CARD_DMA_READ, &n);
-		if (from)
+		if (from) {
 			memcpy(out, from, n);
+			/* Counted under the lock: a figure read after an unmap is whole. */
+			__atomic_fetch_add(&dma->read, n, __ATOMIC_RELAXED);
+		}
 		pthread_rwlock_unlock(&dma->lock);
 		if (!from)
 			return -1;
-		__atomic_fetch_add(&dma->read, n, __ATOMIC_RELAXED);
 		out += n;
 		address += n;
 		bytes -= n;
@@ -163,12 +165,13 @@ int dma_write(struct dma *dma, uint32_t epoch, uint64_t address, const void *fro
 
 		pthread_rwlock_rdlock(&dma->lock);
 		to = dma_at(dma, epoch, address, CARD_DMA_WRITE, &n);
-		if (to)
+		if (to) {
 			memcpy(to, in, n);
+			__atomic_fetch_add(&dma->written, n, __ATOMIC_RELAXED);
+		}
 		pthread_rwlock_unlock(&dma->lock);
 		if (!to)
 			return -1;
-		__atomic_fetch_add(&dma->written, n, __ATOMIC_RELAXED);
 		in += n;
 		address += n;
 		bytes -= n;
@@ -193,11 +196,10 @@ static int dma_store(struct dma *dma, uint32_t epoch, uint64_t address, uint64_t
 		__atomic_store_n((uint32_t *)to, htole32((uint32_t)value), __ATOMIC_SEQ_CST);
 	else if (to && n == bytes)
 		__atomic_store_n((uint64_t *)to, htole64(value), __ATOMIC_SEQ_CST);
+	if (to && n == bytes)
+		__atomic_fetch_add(&dma->written, n, __ATOMIC_RELAXED);
 	pthread_rwlock_unlock(&dma->lock);
-	if (!to || n != bytes)
-		return -1;
-	__atomic_fetch_add(&dma->written, n, __ATOMIC_RELAXED);
-	return 0;
+	return to && n == bytes ? 0 : -1;
 }
 
 int dma_store32(struct dma *dma, uint32_t epoch, uint64_t address, uint32_t value)
@@ -222,10 +224,11 @@ int dma_load64(struct dma *dma, uint32_t epoch, uint64_t address, uint64_t *valu
 		memcpy(&word, from, sizeof(word));
 	else if (from && n == sizeof(word))
 		word = __atomic_load_n((const uint64_t *)from, __ATOMIC_SEQ_CST);
+	if (from && n == sizeof(word))
+		__atomic_fetch_add(&dma->read, n, __ATOMIC_RELAXED);
 	pthread_rwlock_unlock(&dma->lock);
 	if (!from || n != sizeof(word))
 		return -1;
-	__atomic_fetch_add(&dma->read, n, __ATOMIC_RELAXED);
 	*value = le64toh(word);
 	return 0;
 }
