@@ -466,8 +466,9 @@ static void test_copy(void)
 	ok(load32(g.memory + DONE) == 1 && load32(g.memory + DONE + 8) == 1 &&
 	   load32(g.memory + STATUS + 4) == 1, "completion row and status page say so");
 	/*
-	 * All memory is taken back, and lent anew but for the data. A queue that cannot reach its status
-	 * page halts, so the card must have written its last word there first: that it sleeps.
+	 * All memory is taken back, and lent anew but for the data. A queue that cannot reach
+	 * its status page halts, so the card must have written its last word there first: that
+	 * it sleeps.
 	 */
 	for (int i = 0; i < 5000 && !load32(g.memory + STATUS); i++)
 		usleep(1000);
