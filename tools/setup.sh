@@ -11,6 +11,8 @@
 set -Eeuo pipefail
 
 export LC_ALL=C
+# A user who is not root has no depmod and modprobe in the path.
+export PATH=$PATH:/usr/sbin:/sbin
 me=setup.sh
 cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flightllm}
 
