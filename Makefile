@@ -11,7 +11,8 @@
 #   make fuzz        10,000 random programs, then every fuzzer for FUZZ_SECONDS each (default 600)
 #   make soak        50 kills of client, VM and emulator each, 40 rounds of races
 #
-# B is the build directory; SAN=1 builds with address and undefined-behaviour sanitizers.
+# B is the build directory; SAN=1 builds with address and undefined-behaviour sanitizers; V=1 shows the
+# commands.
 
 SHELL := /bin/bash
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -30,6 +31,10 @@ ALL_CFLAGS = -std=gnu11 $(OPT) $(WARN) $(EXACT) $(SANFLAGS) -fPIC -fvisibility=h
 ALL_LDFLAGS = $(SANFLAGS) -pthread $(LDFLAGS)
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS = $(shell pkg-config --libs $(PKGS))
+
+# One short line for each thing that is made, as the kernel's own build prints them.
+is_silent = $(findstring s,$(firstword -$(MAKEFLAGS)))
+run = $(if $(V),,@$(if $(is_silent),,printf '  %-4s %s\n' $(1) $@ && ))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
@@ -57,9 +62,9 @@ tests: user $(TESTS)
 
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(call run,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-archive = @mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
+archive = $(call run,AR)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
 $(B)/libflightllm_isa.a: $(call obj,$(SRC_isa))
 	$(archive)
 $(B)/libcheckpoint.a: $(call obj,$(SRC_checkpoint))
@@ -76,38 +81,37 @@ $(B)/libref.a: $(call obj,$(SRC_ref))
 	$(archive)
 
 $(B)/libflightllm.so.0: $(call obj,$(SRC_lib) $(SRC_isa)) lib/libflightllm.map
-	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libflightllm.so.0 \
+	$(call run,LD)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libflightllm.so.0 \
 		-Wl,--version-script=lib/libflightllm.map -o $@ $(filter %.o,$^) $(PKG_LIBS) -ldl
 $(B)/libflightllm-card.so: $(call obj,$(SRC_card))
-	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libflightllm-card.so -o $@ $^ -lm
+	$(call run,LD)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libflightllm-card.so -o $@ $^ -lm
 $(B)/flightllm-emu: $(call obj,$(SRC_front)) $(B)/libcard.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
+	$(call run,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm
 $(B)/flightllm-cc: $(call obj,compiler/main.c) $(B)/libcc.a $(B)/libcheckpoint.a $(B)/libflightllm_isa.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+	$(call run,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 $(B)/flightllm: $(call obj,tools/main.c) $(B)/libtools.a $(B)/libflightllm.a $(B)/libcheckpoint.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -ldl -lm
+	$(call run,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -ldl -lm
 $(B)/flightllm-vm: tools/flightllm-vm
 	@mkdir -p $(@D) && ln -sf $(CURDIR)/$< $@
 # The VM's first process: static, for it runs before the host's libraries are in sight.
 $(B)/flightllm-vm-init: tools/vm/init.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -static -o $@ $<
+	$(call run,LD)$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -static -o $@ $<
 
 ARCHIVES := $(addprefix $(B)/lib,tools.a cc.a flightllm.a card.a checkpoint.a ref.a)
 $(B)/tests/%: $(B)/obj/tests/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
+	$(call run,LD)$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
 		$(PKG_LIBS) -ldl -lm
 
-# Fuzzers are built by clang in a tree of their own: make B=build/fuzz CC=clang FUZZ=1 fuzzers
+# Fuzzers are built by clang in a tree of their own: tests/run.sh says how
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(ARCHIVES) \
+	$(call run,LD)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(ARCHIVES) \
 		$(B)/libfront.a -Wl,--end-group $(PKG_LIBS) -ldl -lm
 $(FUZZERS): $(B)/libfront.a
 $(B)/libfront.a: $(call obj,$(filter-out emulator/main.c,$(SRC_front)))
 	$(archive)
-$(TESTS): EXTRA =
 $(B)/tests/emulator/vfu: $(B)/libfront.a
 fuzzers: $(FUZZERS)
 .PHONY: fuzzers
@@ -119,7 +123,7 @@ setup:
 	@tools/setup.sh
 
 demo: setup
-	@$(MAKE) --no-print-directory user module
+	@$(MAKE) --no-print-directory -j$$(nproc) user module
 	@tests/demo.sh
 
 check: setup
