@@ -95,17 +95,24 @@ void card_time_spend(struct card *card, uint64_t us)
 
 static void send_interrupt(struct card *card, unsigned int vector)
 {
+	uint32_t bit = 1u << vector;
 	bool enabled;
 
+	if (card->vectors_masked & bit) {
+		card->vectors_pending |= bit;
+		card_trace(card, "interrupt vector=%u masked", vector);
+		return;
+	}
 	pthread_rwlock_rdlock(&card->dma.lock);
 	enabled = card->dma.enabled;
+	/* Before the host hears of it: whoever reads the trace then finds the line. */
+	card_trace(card, "interrupt vector=%u%s", vector, enabled ? "" : " held");
 	if (enabled) {
 		__atomic_fetch_add(&card->interrupts, 1, __ATOMIC_RELAXED);
 		if (card->host.interrupt)
 			card->host.interrupt(card->host.opaque, vector);
 	}
 	pthread_rwlock_unlock(&card->dma.lock);
-	card_trace(card, "interrupt vector=%u%s", vector, enabled ? "" : " held");
 }
 
 void card_interrupt(struct card *card, unsigned int vector)
@@ -160,6 +167,7 @@ void card_reset_begin(struct card *card)
 	pthread_rwlock_unlock(&card->dma.lock);
 	card->is_resetting = true;
 	card->late_ns = 0;
+	card->vectors_pending = 0;
 	queue_drop_all(card);
 	card_trace(card, "reset");
 	pthread_cond_broadcast(&card->idle);
@@ -501,6 +509,35 @@ PUBLIC void card_bus_master(struct card *card, int enabled)
 	pthread_rwlock_wrlock(&card->dma.lock);
 	card->dma.enabled = enabled && !card->is_gone;
 	pthread_rwlock_unlock(&card->dma.lock);
+}
+
+PUBLIC void card_vector_mask(struct card *card, unsigned int vector, int masked)
+{
+	uint32_t bit = 1u << vector % 32;
+
+	pthread_mutex_lock(&card->lock);
+	if (vector >= card->vectors) {
+		/* none of ours */
+	} else if (masked) {
+		card->vectors_masked |= bit;
+	} else {
+		card->vectors_masked &= ~bit;
+		if (card->vectors_pending & bit) {
+			card->vectors_pending &= ~bit;
+			send_interrupt(card, vector);
+		}
+	}
+	pthread_mutex_unlock(&card->lock);
+}
+
+PUBLIC uint64_t card_vectors_pending(struct card *card)
+{
+	uint64_t pending;
+
+	pthread_mutex_lock(&card->lock);
+	pending = card->vectors_pending;
+	pthread_mutex_unlock(&card->lock);
+	return pending;
 }
 
 PUBLIC void card_reset(struct card *card)

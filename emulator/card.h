@@ -42,7 +42,11 @@ struct card_options {
 };
 
 struct card_host {
-	/* MSI-X vector `vector` fires. Called from the card's threads; must not block. */
+	/*
+	 * MSI-X vector `vector` fires. Called from the card's threads, or from card_vector_mask(),
+	 * with the card's locks held: it must not block and must not call any function of this
+	 * file, or the card stands still for good.
+	 */
 	void (*interrupt)(void *opaque, unsigned int vector);
 	void *opaque;
 };
@@ -99,6 +103,14 @@ int card_dma_unmap(struct card *card, uint64_t address, uint64_t bytes);
 
 /* Bus master enable: without it the card neither reads nor writes host memory nor interrupts. */
 void card_bus_master(struct card *card, int enabled);
+
+/*
+ * MSI-X masks, all clear after card_new(); the owner of the PCI function keeps them up to date. The
+ * message of a masked vector is pending: when the mask is cleared it is sent, and counted, once.
+ * card_vectors_pending() has a bit for each vector with such a message; a reset drops them.
+ */
+void card_vector_mask(struct card *card, unsigned int vector, int masked);
+uint64_t card_vectors_pending(struct card *card);
 
 /* FLR, DEVICE_RESET or power loss: everything is lost, memory is filled with a pattern. */
 void card_reset(struct card *card);

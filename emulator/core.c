@@ -22,6 +22,12 @@ bool core_is_aborted(struct core *core)
 	return core->is_aborted;
 }
 
+bool core_step(struct core *core, uint64_t cycles)
+{
+	core_count(&core->steps, cycles);
+	return core_is_aborted(core);
+}
+
 /* Byte offset in the buffer, or -1. `rows` and `bytes` are not zero. */
 static int64_t range_check(const struct core *core, const struct place *place, uint64_t skip,
 			   uint64_t rows, uint64_t pitch, uint64_t bytes, unsigned int align,
@@ -81,7 +87,7 @@ int core_load(struct core *core, uint64_t segment, uint64_t offset, void *to, ui
 {
 	if (!bytes)
 		return 0;
-	core->bytes_read += bytes;
+	core_count(&core->bytes_read, bytes);
 	return space_read(core->pass->space, core->index, (unsigned int)segment, offset, to, bytes,
 			  FLM_RIGHT_R, &core->fault);
 }
@@ -91,7 +97,7 @@ static int store_as(struct core *core, unsigned int index, uint64_t segment, uin
 {
 	if (!bytes)
 		return 0;
-	core->bytes_written += bytes;
+	core_count(&core->bytes_written, bytes);
 	return space_write(core->pass->space, index, (unsigned int)segment, offset, from, bytes,
 			   &core->fault);
 }

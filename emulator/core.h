@@ -72,7 +72,8 @@ struct core {
 	struct fault fault;
 	bool is_aborted;
 	uint64_t instructions, by_insn[FLM_INSNS], by_unit[FLM_UNITS];
-	uint64_t macs, bytes_read, bytes_written;
+	/* atomic: read while the pass runs */
+	uint64_t mm_macs, mv_macs, bytes_read, bytes_written, steps;
 };
 
 /* How a core stands, or that it does not. */
@@ -85,6 +86,9 @@ enum core_state {
 	CORE_FAULTY,
 };
 
+/* Nothing counted of what a pass costs. */
+void core_forget_work(struct core *core);
+
 /* Before a pass: streams at their start, nothing counted, the ids of its tokens on chip. */
 void core_start(struct core *core, const struct exec_pass *pass);
 
@@ -96,8 +100,20 @@ int core_fault(struct core *core, enum flm_fault kind);
 /* The same, and names the instruction at which unit `u` stands. */
 int core_fault_at(struct core *core, unsigned int u, enum flm_fault kind);
 
-/* True once the pass is to stop; instructions that may take long ask it now and then. */
+/* True once the pass is to stop. */
 bool core_is_aborted(struct core *core);
+
+/*
+ * A row, strip or access of an instruction begins: counts the cycles that it takes at the least. True
+ * once the pass is to stop; every loop whose trips a program chooses asks it.
+ */
+bool core_step(struct core *core, uint64_t cycles);
+
+/* Only the thread that has the core adds to a counter of it. */
+static inline void core_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
 
 /*
  * `rows` rows of `bytes` bytes, `pitch` apart, at `place` + `skip`. NULL after fault BUFFER. No

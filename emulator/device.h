@@ -25,7 +25,7 @@
 #include "emulator/mem.h"
 
 #define CARD_QUEUES	128	/* of any profile */
-#define CARD_VECTORS	32
+#define CARD_VECTORS	32	/* at most 32: masks of them are words */
 #define RING_LOG2_MIN	4
 #define RING_LOG2_MAX	12
 
@@ -53,7 +53,8 @@ struct work {
 	unsigned int entry;		/* of the fault */
 	struct fault fault;
 	bool wants_interrupt;		/* notify fell due at this point */
-	/* what the last step cost */
+	/* what the last step cost, and how much of it the heartbeats have told already */
+	uint64_t told_us;
 	uint64_t step_us, step_cycles, step_instructions, step_tokens;
 	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
 };
@@ -95,6 +96,7 @@ struct card {
 	uint64_t serial;
 	FILE *trace;
 	unsigned int vectors;
+	uint32_t vectors_masked, vectors_pending;	/* a bit for each */
 
 	struct dma dma;
 	struct memory memory;
@@ -177,6 +179,8 @@ enum step copy_check_reserved(struct queue *queue, const struct flm_copy_slot *s
 enum step job_begin(struct card *card, struct queue *queue, const struct flm_slot *slot);
 enum step job_step(struct card *card, struct queue *queue);
 void job_free(struct job *job);
+/* What the pass that runs has cost so far; from any thread. */
+uint64_t job_us_so_far(const struct card *card, const struct queue *queue);
 enum step copy_begin(struct card *card, struct queue *queue, const struct flm_copy_slot *slot);
 enum step copy_step(struct card *card, struct queue *queue);
 void copy_free(struct copy *copy);

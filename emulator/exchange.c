@@ -67,7 +67,7 @@ static int give_rows(struct core *from, struct core *const *cores, unsigned int 
 		uint8_t *at = core_out(cores[k], place, 0, rows, dst_pitch, bytes, 1);
 
 		for (r = 0; r < rows; r++) {
-			if (r % 1024 == 1023 && core_is_aborted(from))
+			if (r % 1024 == 1023 && core_step(from, 1024))
 				return 0;
 			memcpy(at + r * dst_pitch, from->scratch->bytes + r * src_pitch, bytes);
 		}

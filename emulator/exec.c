@@ -270,7 +270,34 @@ static void choose_token(const struct run *run, struct exec_result *result)
 	result->token = le32toh(choice->candidates[chosen].id);
 }
 
-static int report(const struct run *run, struct exec_result *result)
+void exec_work_so_far(const struct exec *exec, uint32_t cores, struct exec_work *work)
+{
+	unsigned int i;
+
+	memset(work, 0, sizeof(*work));
+	for (i = 0; i < exec->chip.cores; i++) {
+		const struct core *core = exec->cores[i];
+
+		if (!(cores >> i & 1))
+			continue;
+		work->mm_macs += __atomic_load_n(&core->mm_macs, __ATOMIC_RELAXED);
+		work->mv_macs += __atomic_load_n(&core->mv_macs, __ATOMIC_RELAXED);
+		work->bytes_read += __atomic_load_n(&core->bytes_read, __ATOMIC_RELAXED);
+		work->bytes_written += __atomic_load_n(&core->bytes_written, __ATOMIC_RELAXED);
+		work->steps += __atomic_load_n(&core->steps, __ATOMIC_RELAXED);
+	}
+}
+
+void exec_forget_work(struct exec *exec, uint32_t cores)
+{
+	unsigned int i;
+
+	for (i = 0; i < exec->chip.cores; i++)
+		if (cores >> i & 1)
+			core_forget_work(exec->cores[i]);
+}
+
+static int report(const struct exec *exec, const struct run *run, struct exec_result *result)
 {
 	unsigned int i, n;
 
@@ -282,11 +309,9 @@ static int report(const struct run *run, struct exec_result *result)
 		result->instructions += core->instructions;
 		result->core_instructions[core->index] = core->instructions;
 		memcpy(result->by_unit[core->index], core->by_unit, sizeof(core->by_unit));
-		result->macs += core->macs;
-		result->bytes_read += core->bytes_read;
-		result->bytes_written += core->bytes_written;
 		result->aborted |= core->is_aborted;
 	}
+	exec_work_so_far(exec, run->pass->cores, &result->work);
 	if (result->aborted)
 		return -1;
 	for (i = 0; i < run->count; i++) {
@@ -351,7 +376,7 @@ int exec_pass(struct exec *exec, const struct exec_pass *pass, struct exec_resul
 		;
 	*link = run.next;
 	pthread_mutex_unlock(&exec->lock);
-	return report(&run, result);
+	return report(exec, &run, result);
 }
 
 void exec_clear(struct exec *exec, uint32_t cores)

@@ -60,6 +60,12 @@ struct exec_pass {
 	const atomic_bool *abort;		/* set: stop soon; the result does not matter */
 };
 
+/* What a pass has done that takes time. */
+struct exec_work {
+	uint64_t mm_macs, mv_macs, bytes_read, bytes_written;
+	uint64_t steps;		/* accesses, strips, rows of MISC in steps of sixteen elements */
+};
+
 struct exec_result {
 	struct fault fault;			/* kind 0: none */
 	int aborted;
@@ -69,7 +75,7 @@ struct exec_result {
 	struct flm_candidate top[64];
 	uint64_t instructions;			/* all cores */
 	uint64_t by_insn[FLM_INSNS];		/* executed, all cores */
-	uint64_t macs, bytes_read, bytes_written;
+	struct exec_work work;			/* all cores */
 	uint64_t core_instructions[EXEC_CORES_MAX];
 	uint64_t by_unit[EXEC_CORES_MAX][FLM_UNITS];	/* executed */
 };
@@ -89,6 +95,14 @@ void exec_clear(struct exec *exec, uint32_t cores);
  * cores may run at once, from different threads.
  */
 int exec_pass(struct exec *exec, const struct exec_pass *pass, struct exec_result *result);
+
+/*
+ * What the pass that runs on these cores has done so far, or the last one did since
+ * exec_forget_work(); from any thread.
+ */
+void exec_work_so_far(const struct exec *exec, uint32_t cores, struct exec_work *work);
+/* No pass may run on these cores. */
+void exec_forget_work(struct exec *exec, uint32_t cores);
 
 /* For tests: one core's buffer. */
 uint8_t *exec_buffer(struct exec *exec, unsigned int core, unsigned int buffer);

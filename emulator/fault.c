@@ -8,14 +8,15 @@
 #include <string.h>
 
 #define NAMES                                                                                      \
-	"hang, lost-interrupt, late-interrupt, dma-error, bad-completion, dead-heartbeat and "     \
-	"removal"
+	"hang, deaf, lost-interrupt, late-interrupt, dma-error, bad-completion, dead-heartbeat "   \
+	"and removal"
 
 static const struct {
 	const char *name;
 	int is_interrupt;
 } kinds[INJECTIONS] = {
 	[INJECT_HANG] = { "hang", 0 },
+	[INJECT_DEAF] = { "deaf", 0 },
 	[INJECT_LOST_INTERRUPT] = { "lost-interrupt", 1 },
 	[INJECT_LATE_INTERRUPT] = { "late-interrupt", 1 },
 	[INJECT_DMA_ERROR] = { "dma-error", 0 },

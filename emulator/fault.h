@@ -10,6 +10,7 @@
 
 enum injection {
 	INJECT_HANG,
+	INJECT_DEAF,
 	INJECT_LOST_INTERRUPT,
 	INJECT_LATE_INTERRUPT,
 	INJECT_DMA_ERROR,
@@ -19,6 +20,7 @@ enum injection {
 	INJECTIONS,
 };
 
+#define INJECT_HUNG	(1u << INJECT_HANG | 1u << INJECT_DEAF)
 #define INJECT_LATE_MS	500
 
 /* When each happens: at the at[i]-th job or interrupt since power-on, 0: never. */

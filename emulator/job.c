@@ -453,20 +453,33 @@ static enum step fetch_tokens(const struct loading *l, const struct exec_pass *p
 }
 
 /*
- * What the pass cost on the card: the larger of work / peak and bytes / bandwidth, an instruction
- * at a time.
+ * What work of a pass costs on the card: work / peak, bytes / bandwidth, and a cycle for each step.
+ * An instruction has either work or bytes, so the sum over all is the larger of the two for each.
  */
-static void cost(const struct card *card, struct queue *q, const struct exec_result *result,
-		 bool is_prompt)
+static uint64_t cycles_of(const struct card *card, const struct queue *q,
+			  const struct exec_work *work)
 {
 	const struct profile *p = &card->profile;
 	double cores = __builtin_popcount(q->cores);
-	double macs = result->macs / (cores * (is_prompt ? p->mm_macs : p->mv_macs));
-	double bytes = (double)(result->bytes_read + result->bytes_written) * p->clock_khz /
-		       (1000.0 * cores * p->hbm_mbps);
+	double macs = (double)work->mm_macs / p->mm_macs + (double)work->mv_macs / p->mv_macs;
+	double bytes = (double)(work->bytes_read + work->bytes_written) * p->clock_khz /
+		       (1000.0 * p->hbm_mbps);
 
-	q->work.step_cycles = (uint64_t)ceil(macs + bytes) + 1;
-	q->work.step_us = q->work.step_cycles * 1000 / p->clock_khz + 1;
+	return (uint64_t)ceil((macs + bytes + work->steps) / cores) + 1;
+}
+
+uint64_t job_us_so_far(const struct card *card, const struct queue *q)
+{
+	struct exec_work work;
+
+	exec_work_so_far(card->exec, q->cores, &work);
+	return cycles_of(card, q, &work) * 1000 / card->profile.clock_khz;
+}
+
+static void cost(const struct card *card, struct queue *q, const struct exec_result *result)
+{
+	q->work.step_cycles = cycles_of(card, q, &result->work);
+	q->work.step_us = q->work.step_cycles * 1000 / card->profile.clock_khz + 1;
 	q->work.step_instructions = result->instructions;
 	memcpy(q->work.unit_instructions, result->by_unit, sizeof(result->by_unit));
 }
@@ -573,7 +586,7 @@ enum step job_step(struct card *card, struct queue *q)
 	if (step != STEP_GOES_ON)
 		return step;
 	if (exec_pass(card->exec, &pass, &result)) {
-		cost(card, q, &result, is_prompt);
+		cost(card, q, &result);
 		if (result.aborted)
 			return STEP_GOES_ON;	/* whoever aborted it says what becomes of it */
 		q->work.status = FLM_STATUS_FAULT;
@@ -581,7 +594,7 @@ enum step job_step(struct card *card, struct queue *q)
 		q->work.entry = is_prompt ? FLM_ENTRY_CHUNK : FLM_ENTRY_TOKEN;
 		return STEP_ENDED;
 	}
-	cost(card, q, &result, is_prompt);
+	cost(card, q, &result);
 	job->fed += pass.lengths[FLM_LENGTH_TOKENS];
 	q->work.points++;
 	if (pass.lengths[FLM_LENGTH_SAMPLE]) {

@@ -28,7 +28,7 @@
 #include "emulator/card.h"
 #include "emulator/vfu.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PERMISSION = 4 };
 
 struct options {
 	const char *socket, *trace;
@@ -53,7 +53,11 @@ static const char help[] =
 	"touched\n"
 	"  --bar2 SIZE     window on card memory, a power of two from 16M (default 256M)\n"
 	"  --threads N     threads that compute (default: one a processor)\n"
-	"  --faults LIST   faults to inject, separated by commas\n"
+	"  --faults LIST   faults to inject: NAME or NAME@N, separated by commas; N counts jobs for "
+	"hang, deaf,\n"
+	"                  dma-error, bad-completion, dead-heartbeat and removal, interrupts for "
+	"lost-interrupt\n"
+	"                  and late-interrupt\n"
 	"  --trace FILE    one line for each thing that happens\n"
 	"  --serial N      serial number\n"
 	"  --keep          wait for another client when one has left; the card is then as after "
@@ -62,7 +66,8 @@ static const char help[] =
 	"\n"
 	"SIZE is a number of bytes or ends in K, M, G or T. Ends with status 0 when the client has "
 	"left or on\n"
-	"SIGTERM, 1 when something failed, 2 for wrong usage.\n";
+	"SIGTERM, 1 when something failed, 2 for wrong usage, 4 without permission for a file or a "
+	"socket.\n";
 
 __attribute__((format(printf, 1, 2), noreturn))
 static void usage_error(const char *format, ...)
@@ -75,6 +80,23 @@ static void usage_error(const char *format, ...)
 	va_end(args);
 	fputs("; see flightllm-emu --help\n", stderr);
 	exit(EXIT_USAGE);
+}
+
+/* For a file or socket that cannot be made: `remedy` says what to name instead. */
+__attribute__((noreturn))
+static void place_error(const char *option, const char *path, const char *remedy)
+{
+	errx(errno == EACCES || errno == EPERM ? EXIT_PERMISSION : EXIT_FAILED, "%s %s: %s; %s",
+	     option, path, strerror(errno), remedy);
+}
+
+/* What was asked for has been printed, or could not be. */
+__attribute__((noreturn))
+static void finish(void)
+{
+	if (fflush(stdout) || ferror(stdout))
+		err(EXIT_FAILED, "standard output");
+	exit(0);
 }
 
 static uint64_t parse_number(const char *option, const char *text)
@@ -129,9 +151,11 @@ static void parse_options(int argc, char **argv, struct options *o)
 		{ "version", no_argument, NULL, VERSION },
 		{ 0 }
 	};
+	char letter[] = "-?";
 	uint64_t n;
 	int c;
 
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		switch (c) {
 		case SOCKET:
@@ -169,13 +193,15 @@ static void parse_options(int argc, char **argv, struct options *o)
 			break;
 		case HELP:
 			fputs(help, stdout);
-			exit(0);
+			finish();
 		case VERSION:
-			printf("flightllm-emu 0.1 (register map %d.%d, instruction set %d.%d)\n",
+			printf("flightllm-emu 0.1.0 (register map %d.%d, instruction set %d.%d)\n",
 			       FLM_MAP_MAJOR, FLM_MAP_MINOR, FLM_ISA_MAJOR, FLM_ISA_MINOR);
-			exit(0);
+			finish();
 		default:
-			exit(EXIT_USAGE);	/* getopt has said why */
+			letter[1] = optopt;
+			usage_error("%s: no such option, or its value is missing, or it takes none",
+				    optopt && optopt < SOCKET ? letter : argv[optind - 1]);
 		}
 	}
 	if (optind < argc)
@@ -223,7 +249,7 @@ static int listen_on(const char *path)
 		err(EXIT_FAILED, "socket");
 	mask = umask(0177);
 	if (bind(s, (const struct sockaddr *)&address, sizeof(address)))
-		err(EXIT_FAILED, "%s", path);
+		place_error("--socket", path, "name a place in a folder that you may write to");
 	umask(mask);
 	if (listen(s, 4))
 		err(EXIT_FAILED, "%s", path);
@@ -321,14 +347,17 @@ int main(int argc, char **argv)
 	if (o.trace) {
 		o.card.trace = fopen(o.trace, "we");
 		if (!o.card.trace)
-			err(EXIT_FAILED, "%s", o.trace);
+			place_error("--trace", o.trace, "name a file that you may write to");
+		/* Somebody may be watching it grow. */
+		setvbuf(o.card.trace, NULL, _IOLBF, 0);
 	}
 	vfu = vfu_new();
 	if (!vfu)
 		err(EXIT_FAILED, "starting");
 	host.opaque = vfu;
-	if (card_new(&o.card, &host, &card, error))
-		errx(EXIT_FAILED, "%s", error);
+	ret = card_new(&o.card, &host, &card, error);
+	if (ret)
+		errx(ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED, "%s", error);
 	ret = vfu_plug(vfu, card);
 	if (ret)
 		errx(EXIT_FAILED, "this card does not fit a PCI slot: %s", strerror(-ret));

@@ -18,7 +18,7 @@ struct rows {
 
 static int load_row(struct core *core, const struct rows *rows, uint64_t r, uint8_t *to)
 {
-	if (core_is_aborted(core))
+	if (core_step(core, 1))
 		return -1;
 	return core_load(core, rows->segment, core_offset(rows->offset, r, rows->memory_pitch),
 			 to + r * rows->chip_pitch, rows->bytes);
@@ -26,7 +26,7 @@ static int load_row(struct core *core, const struct rows *rows, uint64_t r, uint
 
 static int store_row(struct core *core, const struct rows *rows, uint64_t r, const uint8_t *from)
 {
-	if (core_is_aborted(core))
+	if (core_step(core, 1))
 		return -1;
 	return core_store(core, rows->segment, core_offset(rows->offset, r, rows->memory_pitch),
 			  from + r * rows->chip_pitch, rows->bytes);
@@ -90,7 +90,7 @@ static int load_gather(struct core *core, const struct insn *insn)
 	for (r = 0; r < rows; r++) {
 		uint32_t index;
 
-		if (core_is_aborted(core))
+		if (core_step(core, 1))
 			return -1;
 		memcpy(&index, indices + 4 * r, sizeof(index));
 		index = le32toh(index);
@@ -159,7 +159,7 @@ static int load_tile(struct core *core, const struct insn *insn)
 	if (PLACE(insn, LD_TILE, DST)->buffer != FLM_BUFFER_WGT)
 		return core_fault(core, FLM_FAULT_BUFFER);
 	for (s = 0; s < VALUE(insn, LD_TILE, STRIPS); s++)
-		if (core_is_aborted(core) || load_strip(core, insn, s))
+		if (core_step(core, 1) || load_strip(core, insn, s))
 			return -1;
 	return 0;
 }
@@ -215,7 +215,7 @@ static bool any_keeps(struct core *core, const struct mask *mask, uint64_t query
 	for (b = 0; b < query_blocks; b++) {
 		if (mask_keeps(mask, mask->first_query + b, k))
 			return true;
-		if (b % 1024 == 1023 && core_is_aborted(core))
+		if (b % 1024 == 1023 && core_step(core, 1))
 			return false;
 	}
 	return false;
@@ -262,7 +262,7 @@ static int load_kv(struct core *core, const struct insn *insn)
 		bool is_kept = !is_masked || any_keeps(core, &mask, query_blocks, p / FLM_PAGE);
 
 		run = page_run(&pages, p);
-		if (core_is_aborted(core))
+		if (core_step(core, 1))
 			return -1;
 		if (!is_kept || !load_positions(core, &pages, p, run, values, scales))
 			continue;
@@ -293,7 +293,7 @@ static int store_kv(struct core *core, const struct insn *insn)
 		p = pages.first + i;
 		if (p < core->pass->kv_start)
 			return core_fault(core, FLM_FAULT_RIGHTS);
-		if (core_is_aborted(core) ||
+		if (core_step(core, 1) ||
 		    page_place(core, &pages, p, 1, pages.values, pages.value_bytes, &offset) ||
 		    core_store(core, pages.segment, offset, values + i * pitch, pages.value_bytes))
 			return -1;
@@ -337,7 +337,7 @@ static int store_logits(struct core *core, const struct insn *insn)
 		offset = core_offset(pass->logits.offset, position + r - pass->logits.first,
 				     pass->logits.stride);
 		offset = core_offset(offset, col, sizeof(float));
-		if (core_is_aborted(core) ||
+		if (core_step(core, 1) ||
 		    core_store_job(core, pass->logits.segment, offset, from + r * pitch, bytes))
 			return -1;
 	}

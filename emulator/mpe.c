@@ -15,6 +15,7 @@ struct linear {
 	const struct place *w, *idx, *a, *a_scales, *out, *factor, *bias;
 	uint64_t w_pitch, idx_pitch, a_pitch, a_scale_pitch, out_pitch, tokens;
 	unsigned int flags;
+	uint64_t *macs;		/* counter */
 };
 
 #define LINEAR(insn, name) \
@@ -174,7 +175,7 @@ static int run_strip(struct core *core, const struct linear *op, uint64_t s, uin
 				acc[r] = acc[r] + bias[r];
 		store_written(to, acc, FLM_STRIP);
 	}
-	core->macs += tile.kept * op->tokens;
+	core_count(op->macs, tile.kept * op->tokens);
 	return 0;
 }
 
@@ -186,7 +187,7 @@ static int run_linear(struct core *core, const struct linear *op)
 	if (op->w->buffer != FLM_BUFFER_WGT)
 		return core_fault(core, FLM_FAULT_BUFFER);
 	for (s = 0; s < op->strips; s++)
-		if (core_is_aborted(core) || run_strip(core, op, s, &cols))
+		if (core_step(core, 1) || run_strip(core, op, s, &cols))
 			return -1;
 	return 0;
 }
@@ -196,6 +197,7 @@ struct attention {
 	uint64_t a_pitch, a_scale_pitch, b_pitch, b_scale_pitch, out_pitch, mask_pitch;
 	uint64_t dim, positions, tokens, query, key;
 	unsigned int flags;
+	uint64_t *macs;		/* counter */
 };
 
 #define ATTENTION(insn, name) \
@@ -298,7 +300,7 @@ static int run_qk(struct core *core, const struct attention *op)
 	for (t = 0; t < op->tokens; t++) {
 		struct run run = { .token = t };
 
-		if (core_is_aborted(core))
+		if (core_step(core, 1))
 			return -1;
 		if (ok.mask)
 			memset(scores, 0, bytes);
@@ -309,7 +311,7 @@ static int run_qk(struct core *core, const struct attention *op)
 					ok.b_scales + run.first * op->b_scale_pitch,
 					op->b_scale_pitch, (uint32_t)op->dim,
 					(uint32_t)(run.end - run.first), scores + run.first);
-			core->macs += (run.end - run.first) * op->dim;
+			core_count(op->macs, (run.end - run.first) * op->dim);
 		}
 		store_written(ok.out + t * op->out_pitch, scores, op->positions);
 	}
@@ -335,7 +337,7 @@ static void add_values(struct core *core, const struct attention *op, const stru
 		for (d = 0; d < op->dim; d++)
 			acc[d] = acc[d] + (float)sums[d] * scale;
 	}
-	core->macs += (run->end - run->first) * op->dim;
+	core_count(op->macs, (run->end - run->first) * op->dim);
 }
 
 static int run_pv(struct core *core, const struct attention *op)
@@ -351,7 +353,7 @@ static int run_pv(struct core *core, const struct attention *op)
 	for (t = 0; t < op->tokens; t++) {
 		struct run run = { .token = t };
 
-		if (core_is_aborted(core))
+		if (core_step(core, 1))
 			return -1;
 		memset(acc, 0, bytes);
 		if (!(op->flags & FLM_MM_PV_FIRST))
@@ -371,10 +373,12 @@ int mpe_run(struct core *core, const struct insn *insn)
 			LINEAR(insn, MM_LINEAR), .a_pitch = VALUE(insn, MM_LINEAR, A_PITCH),
 			.a_scale_pitch = VALUE(insn, MM_LINEAR, A_SCALE_PITCH),
 			.out_pitch = VALUE(insn, MM_LINEAR, OUT_PITCH),
-			.tokens = VALUE(insn, MM_LINEAR, TOKENS),
+			.tokens = VALUE(insn, MM_LINEAR, TOKENS), .macs = &core->mm_macs,
 		});
 	case FLM_INSN_MV_LINEAR:
-		return run_linear(core, &(struct linear) { LINEAR(insn, MV_LINEAR), .tokens = 1 });
+		return run_linear(core, &(struct linear) {
+			LINEAR(insn, MV_LINEAR), .tokens = 1, .macs = &core->mv_macs,
+		});
 	case FLM_INSN_MM_QK:
 		return run_qk(core, &(struct attention) {
 			ATTENTION(insn, MM_QK), .a_pitch = VALUE(insn, MM_QK, A_PITCH),
@@ -382,21 +386,24 @@ int mpe_run(struct core *core, const struct insn *insn)
 			.b_scales = PLACE(insn, MM_QK, B_SCALES),
 			.b_scale_pitch = VALUE(insn, MM_QK, B_SCALE_PITCH),
 			.out_pitch = VALUE(insn, MM_QK, OUT_PITCH),
-			.tokens = VALUE(insn, MM_QK, TOKENS),
+			.tokens = VALUE(insn, MM_QK, TOKENS), .macs = &core->mm_macs,
 		});
 	case FLM_INSN_MV_QK:
 		return run_qk(core, &(struct attention) {
 			ATTENTION(insn, MV_QK), .b_scales = PLACE(insn, MV_QK, B_SCALES),
 			.b_scale_pitch = VALUE(insn, MV_QK, B_SCALE_PITCH), .tokens = 1,
+			.macs = &core->mv_macs,
 		});
 	case FLM_INSN_MM_PV:
 		return run_pv(core, &(struct attention) {
 			ATTENTION(insn, MM_PV), .a_pitch = VALUE(insn, MM_PV, A_PITCH),
 			.a_scale_pitch = VALUE(insn, MM_PV, A_SCALE_PITCH),
 			.out_pitch = VALUE(insn, MM_PV, OUT_PITCH),
-			.tokens = VALUE(insn, MM_PV, TOKENS),
+			.tokens = VALUE(insn, MM_PV, TOKENS), .macs = &core->mm_macs,
 		});
 	default:
-		return run_pv(core, &(struct attention) { ATTENTION(insn, MV_PV), .tokens = 1 });
+		return run_pv(core, &(struct attention) {
+			ATTENTION(insn, MV_PV), .tokens = 1, .macs = &core->mv_macs,
+		});
 	}
 }

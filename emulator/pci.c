@@ -223,6 +223,7 @@ void pci_reset(struct pci *pci)
 		memset(entry, 0, PCI_MSIX_ENTRY_SIZE);
 		entry[PCI_MSIX_ENTRY_VECTOR_CTRL] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
 	}
+	pci->table_is_used = false;
 }
 
 void pci_read(const struct pci *pci, uint32_t offset, void *data, uint32_t bytes)
@@ -263,6 +264,15 @@ bool pci_memory_enabled(const struct pci *pci)
 	return is_awake(pci) && (get(pci->space, PCI_COMMAND, 2) & PCI_COMMAND_MEMORY);
 }
 
+bool pci_vector_masked(const struct pci *pci, unsigned int vector)
+{
+	const uint8_t *entry = pci->table + vector * PCI_MSIX_ENTRY_SIZE;
+
+	return (get(pci->space, CAP_MSIX + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_MASKALL) ||
+	       (pci->table_is_used &&
+		(entry[PCI_MSIX_ENTRY_VECTOR_CTRL] & PCI_MSIX_ENTRY_CTRL_MASKBIT));
+}
+
 void pci_msix_read(const struct pci *pci, uint64_t offset, void *data, uint32_t bytes)
 {
 	uint64_t table_bytes = (uint64_t)pci->vectors * PCI_MSIX_ENTRY_SIZE;
@@ -271,8 +281,12 @@ void pci_msix_read(const struct pci *pci, uint64_t offset, void *data, uint32_t 
 	for (uint32_t i = 0; i < bytes; i++) {
 		uint64_t at = offset + i;
 
-		out[i] = at >= pci->table_offset && at - pci->table_offset < table_bytes ?
-			pci->table[at - pci->table_offset] : 0;
+		if (at >= pci->table_offset && at - pci->table_offset < table_bytes)
+			out[i] = pci->table[at - pci->table_offset];
+		else if (at >= pci->pending_offset && at - pci->pending_offset < 8)
+			out[i] = pci->pending >> 8 * (at - pci->pending_offset);
+		else
+			out[i] = 0;
 	}
 }
 
@@ -284,7 +298,9 @@ void pci_msix_write(struct pci *pci, uint64_t offset, const void *data, uint32_t
 	for (uint32_t i = 0; i < bytes; i++) {
 		uint64_t at = offset + i;
 
-		if (at >= pci->table_offset && at - pci->table_offset < table_bytes)
-			pci->table[at - pci->table_offset] = in[i];
+		if (at < pci->table_offset || at - pci->table_offset >= table_bytes)
+			continue;
+		pci->table[at - pci->table_offset] = in[i];
+		pci->table_is_used = true;
 	}
 }

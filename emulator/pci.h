@@ -37,6 +37,8 @@ struct pci {
 	unsigned int vectors;
 	uint64_t table_offset, pending_offset;	/* MSI-X, in BAR0 */
 	uint8_t *table; /* vectors * 16 bytes: the host's to read and write */
+	bool table_is_used;			/* has been written since the reset */
+	uint64_t pending;			/* what the pending bits read as; the owner's */
 };
 
 /* Returns 0, or -EINVAL when the identity cannot be shown by a PCI function, or -ENOMEM. */
@@ -53,6 +55,12 @@ unsigned int pci_write(struct pci *pci, uint32_t offset, const void *data, uint3
 /* May the card reach the host's memory; does it answer in its BARs. */
 bool pci_bus_master(const struct pci *pci);
 bool pci_memory_enabled(const struct pci *pci);
+
+/*
+ * Whether the host has masked this vector: by the function mask, or by the table. A client such as
+ * QEMU keeps the table itself; then ours is never written and says nothing.
+ */
+bool pci_vector_masked(const struct pci *pci, unsigned int vector);
 
 /*
  * The part of BAR0 behind the registers: MSI-X table and pending bits; offset counts from the start

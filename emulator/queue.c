@@ -242,7 +242,8 @@ void queue_command(struct card *card, unsigned int number, uint32_t command)
 			queue_drop(q);
 	} else if (command == FLM_QUEUE_RESET && q->is_running) {
 		q->command = FLM_QUEUE_RESET;
-		atomic_store(&q->abort, true);
+		/* A deaf one stays BUSY. */
+		atomic_store(&q->abort, !(q->injected & 1u << INJECT_DEAF));
 	} else if (command == FLM_QUEUE_RESET) {
 		queue_drop(q);
 	}
@@ -389,7 +390,7 @@ static enum step turn(struct card *card, struct queue *q)
 			return step;
 	}
 	/* Hung: only a reset ends it. */
-	while (q->injected & 1u << INJECT_HANG) {
+	while (q->injected & INJECT_HUNG) {
 		static const struct timespec pause = { 0, 1000000 };
 
 		if (atomic_load(&q->abort))
@@ -484,9 +485,10 @@ static void slot_end(struct card *card, struct queue *q)
 static void account(struct card *card, struct queue *q)
 {
 	struct work *work = &q->work;
+	uint64_t untold_us = work->step_us > work->told_us ? work->step_us - work->told_us : 0;
 
-	card_time_spend(card, work->step_us);
-	q->busy_us += work->step_us;
+	card_time_spend(card, untold_us);
+	q->busy_us += untold_us;
 	q->slice_us += work->step_us;
 	q->cycles += work->step_cycles;
 	work->cycles += work->step_cycles;
@@ -497,7 +499,7 @@ static void account(struct card *card, struct queue *q)
 	for (unsigned int c = 0; c < EXEC_CORES_MAX; c++)
 		for (unsigned int u = 0; u < FLM_UNITS; u++)
 			card->unit_instructions[c][u] += work->unit_instructions[c][u];
-	work->step_us = work->step_cycles = work->step_instructions = work->step_tokens = 0;
+	work->told_us = work->step_us = work->step_cycles = work->step_instructions = work->step_tokens = 0;
 	memset(work->unit_instructions, 0, sizeof(work->unit_instructions));
 }
 
@@ -553,16 +555,24 @@ static uint32_t switch_context(struct card *card, const struct queue *q)
 
 void queue_beat(struct card *card, uint64_t hung_us)
 {
-	/* A long pass: card time is known at its end, but it lives. */
+	/* A pass may be at a place where it costs nothing, but the card lives. */
 	card_time_spend(card, 1);
 	for (unsigned int i = 0; i < card->profile.queues; i++) {
 		struct queue *q = &card->queues[i];
 
 		if (q->state != FLM_QUEUE_ENABLED)
 			continue;
-		if (q->is_running && q->injected & 1u << INJECT_HANG) {
+		if (q->is_running && q->injected & INJECT_HUNG) {
 			card_time_spend(card, hung_us);
 			q->busy_us += hung_us;
+		} else if (q->is_running && q->kind == FLM_QUEUE_COMPUTE) {
+			uint64_t us = job_us_so_far(card, q);
+
+			if (us > q->work.told_us) {
+				card_time_spend(card, us - q->work.told_us);
+				q->busy_us += us - q->work.told_us;
+				q->work.told_us = us;
+			}
 		}
 		if (queue_has_work(card, q)) {
 			STORE64(heartbeat_us, card_time_us(card));
@@ -602,6 +612,8 @@ static void take_turn(struct card *card, struct queue *q)
 	}
 	if (!q->running)
 		q->slice_us = 0;
+	if (q->kind == FLM_QUEUE_COMPUTE)
+		exec_forget_work(card->exec, q->cores);
 	q->is_running = true;
 	q->waits_since_us = 0;
 	q->served = ++card->turns;

@@ -36,6 +36,12 @@ static uint32_t pad_lanes(uint32_t n)
 	return (n + MATH_LANES - 1) / MATH_LANES * MATH_LANES;
 }
 
+/* A row takes a cycle for each step of its loop. True once the pass is to stop. */
+static bool row_begins(struct core *core, const struct sfu *op)
+{
+	return core_step(core, pad_lanes(op->cols) / MATH_LANES);
+}
+
 static void load_floats(float *restrict to, const uint8_t *from, uint32_t n)
 {
 	memcpy(to, from, n * sizeof(float));
@@ -187,7 +193,7 @@ static int run_float_rows(struct core *core, struct sfu *op, unsigned int mode,
 	if (bytes->c)
 		load_floats(c, op->c, op->cols);
 	for (r = 0; r < op->rows; r++) {
-		if (core_is_aborted(core))
+		if (row_begins(core, op))
 			return -1;
 		load_floats(a, op->a + r * op->a_pitch, op->cols);
 		if (bytes->b && (op->b_pitch || !r))
@@ -238,7 +244,7 @@ static int run_copy(struct core *core, struct sfu *op, bool is_fill)
 	for (i = 0; is_fill && i < op->cols; i++)
 		row[i] = htole32(op->imm);
 	for (r = 0; r < op->rows; r++) {
-		if (core_is_aborted(core))
+		if (row_begins(core, op))
 			return -1;
 		if (!is_fill)
 			memcpy(row, op->a + r * op->a_pitch, op->cols * sizeof(*row));
@@ -283,7 +289,7 @@ static int run_quant(struct core *core, struct sfu *op)
 	uint64_t r;
 
 	for (r = 0; r < op->rows; r++) {
-		if (core_is_aborted(core))
+		if (row_begins(core, op))
 			return -1;
 		load_floats(a, op->a + r * op->a_pitch, op->cols);
 		for (first = 0, g = 0; first < op->cols; first += op->imm, g++) {
@@ -310,7 +316,7 @@ static int run_dequant(struct core *core, struct sfu *op)
 	for (r = 0; r < op->rows; r++) {
 		const uint8_t *at = scales;
 
-		if (core_is_aborted(core))
+		if (row_begins(core, op))
 			return -1;
 		memcpy(codes, op->a + r * op->a_pitch, op->cols);
 		memcpy(scales, op->c + r * op->c_pitch, (op->cols + op->imm - 1) / op->imm * size);
@@ -397,7 +403,7 @@ static int run_softmax(struct core *core, struct sfu *op, const struct insn *ins
 		mask = &space;
 	}
 	for (r = 0; r < op->rows; r++) {
-		if (core_is_aborted(core))
+		if (row_begins(core, op))
 			return -1;
 		softmax_row(core, op, op->a + r * op->a_pitch, mask, op->pos + (is_same ? 0 : r));
 		store_floats(op->out + r * op->out_pitch, core->scratch->rows[2], op->cols);
@@ -412,7 +418,7 @@ static int run_topk(struct core *core, struct sfu *op)
 	uint64_t r;
 
 	for (r = 0; r < op->rows; r++) {
-		if (core_is_aborted(core))
+		if (row_begins(core, op))
 			return -1;
 		load_floats(a, op->a + r * op->a_pitch, op->cols);
 		topk_row(a, op->cols, (uint32_t)op->pos, op->imm, best);

@@ -206,6 +206,15 @@ static int unit_step(struct core *core, unsigned int u)
 	}
 }
 
+void core_forget_work(struct core *core)
+{
+	__atomic_store_n(&core->mm_macs, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&core->mv_macs, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&core->bytes_read, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&core->bytes_written, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&core->steps, 0, __ATOMIC_RELAXED);
+}
+
 void core_start(struct core *core, const struct exec_pass *pass)
 {
 	uint32_t tokens = pass->lengths[FLM_LENGTH_TOKENS], i;
@@ -221,7 +230,7 @@ void core_start(struct core *core, const struct exec_pass *pass)
 	core->choice.is_made = false;
 	core->is_aborted = false;
 	core->instructions = 0;
-	core->macs = core->bytes_read = core->bytes_written = 0;
+	core_forget_work(core);
 	for (u = 0; u < FLM_UNITS; u++) {
 		struct unit *unit = &core->units[u];
 

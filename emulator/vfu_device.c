@@ -22,14 +22,40 @@ uint64_t vfu_device_region_bytes(const struct vfu_device *device, uint32_t regio
 	return region == VFIO_PCI_CONFIG_REGION_INDEX ? PCI_CONFIG_BYTES : 0;
 }
 
+/*
+ * A vector without an eventfd is as good as masked: the card keeps its message until there is one.
+ */
+static void update_mask(struct vfu_device *device, uint32_t vector)
+{
+	bool has_file;
+
+	if (vector >= device->identity.vectors)
+		return;
+	pthread_mutex_lock(&device->lock);
+	has_file = device->vectors[vector] >= 0;
+	pthread_mutex_unlock(&device->lock);
+	card_vector_mask(device->card, vector,
+			 !has_file || pci_vector_masked(&device->pci, vector));
+}
+
+static void update_masks(struct vfu_device *device)
+{
+	for (uint32_t i = 0; i < device->identity.vectors; i++)
+		update_mask(device, i);
+}
+
 void vfu_device_set_vector(struct vfu_device *device, uint32_t vector, int fd)
 {
 	int old;
 
+	/* Masked before its file goes: no message may fall between the two. */
+	if (fd < 0 && vector < device->identity.vectors)
+		card_vector_mask(device->card, vector, 1);
 	pthread_mutex_lock(&device->lock);
 	old = device->vectors[vector];
 	device->vectors[vector] = fd;
 	pthread_mutex_unlock(&device->lock);
+	update_mask(device, vector);
 	if (old >= 0)
 		close(old);
 }
@@ -77,8 +103,10 @@ static void bar0_read(struct vfu_device *device, uint64_t offset, void *data, ui
 	memset(data, 0, bytes);
 	if (offset + bytes <= end && bytes <= 8)
 		card_reg_read(device->card, offset, data, bytes);
-	else if (offset >= end)
-		pci_msix_read(&device->pci, offset, data, bytes);
+	if (offset < end)
+		return;
+	device->pci.pending = card_vectors_pending(device->card);
+	pci_msix_read(&device->pci, offset, data, bytes);
 }
 
 static void bar0_write(struct vfu_device *device, uint64_t offset, const void *data, uint32_t bytes)
@@ -87,8 +115,10 @@ static void bar0_write(struct vfu_device *device, uint64_t offset, const void *d
 
 	if (offset + bytes <= end && bytes <= 8)
 		card_reg_write(device->card, offset, data, bytes);
-	else if (offset >= end)
-		pci_msix_write(&device->pci, offset, data, bytes);
+	if (offset < end)
+		return;
+	pci_msix_write(&device->pci, offset, data, bytes);
+	update_masks(device);
 }
 
 void vfu_device_read(struct vfu_device *device, uint32_t region, uint64_t offset, void *data,
@@ -114,6 +144,7 @@ void vfu_device_reset(struct vfu_device *device)
 	pci_reset(&device->pci);
 	card_bus_master(device->card, 0);
 	card_reset(device->card);
+	update_masks(device);
 }
 
 static void config_write(struct vfu_device *device, uint64_t offset, const void *data,
@@ -125,6 +156,7 @@ static void config_write(struct vfu_device *device, uint64_t offset, const void 
 		vfu_device_reset(device);
 	else if (pci_bus_master(&device->pci) != was_master)
 		card_bus_master(device->card, !was_master);
+	update_masks(device);
 }
 
 void vfu_device_write(struct vfu_device *device, uint32_t region, uint64_t offset,
@@ -172,7 +204,10 @@ int vfu_device_plug(struct vfu_device *device, struct card *card)
 	vfu_dma_guard();
 	if (seal(card_bar_fd(card, 2)) || seal(card_bar_fd(card, 4)))
 		return -EPERM;
-	return pci_init(&device->pci, &device->identity);
+	if (pci_init(&device->pci, &device->identity))
+		return -EINVAL;
+	update_masks(device);
+	return 0;
 }
 
 void vfu_device_fini(struct vfu_device *device)

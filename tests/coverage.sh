@@ -5,7 +5,7 @@
 # that were never run. Prints TAP; fails below 90 % over all files together.
 cd "$(dirname "$0")/.." || exit 1
 least=90
-files=(core decode dot exchange exec expand math move mpe sfu)
+files=(core decode dot exchange exec expand math move mpe sfu topk unit)
 at=build/cov
 verbose=${1:-}
 

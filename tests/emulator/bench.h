@@ -23,12 +23,11 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include <flightllm/isa.h>
 #include <flightllm/queue.h>
 #include <flightllm/regs.h>
 
 #include "emulator/card.h"
-#include "lib/flightllm_isa.h"
+#include "tests/emulator/program.h"
 
 #define BASE		0x100000000ull	/* bus address of the first byte of host memory */
 #ifndef HOST_BYTES
@@ -207,70 +206,18 @@ static inline struct rig *bench_rig(struct bench *b, unsigned int kind, uint32_t
 	return r;
 }
 
-/*
- * A program from text, the same for both entries: one line an instruction, "@mm" and its like begin
- * the stream of a unit. Streams that are not named are empty; each gets its END. Core register 0
- * is the core's rank.
- */
+/* The program of the rig's segment 0; see program_write(). */
 static inline void bench_program(struct rig *r, unsigned int cores, const char *text)
 {
-	static const char *const names[FLM_UNITS] = { "@ld", "@st", "@mm", "@mv", "@misc", "@sys" };
-	struct flm_program *p = (void *)r->program;
-	uint32_t streams[FLM_UNITS][1024], counts[FLM_UNITS] = { 0 }, words = 0;
-	char *copy = strdup(text), *line, *rest = copy, error[FLM_TEXT_BYTES];
-	unsigned int unit = 0;
-
-	while ((line = strsep(&rest, "\n"))) {
-		int n;
-
-		if (line[0] == '@') {
-			for (unit = 0; unit < FLM_UNITS && strcmp(names[unit], line); unit++)
-				;
-			continue;
-		}
-		n = flm_isa_parse(line, streams[unit] + counts[unit], 1000 - counts[unit], error);
-		if (n < 0)
-			errx(1, "%s: %s", line, error);
-		counts[unit] += n;
-	}
-	free(copy);
 	memset(r->program, 0, 65536);
-	p->magic = htole32(FLM_PROGRAM_MAGIC);
-	p->entries = htole32(2);
-	p->cores = htole32(cores);
-	p->chunk = htole32(128);
-	for (unsigned int c = 0; c < FLM_CORES; c++)
-		p->core[c][0] = htole32(c);
-	for (unsigned int i = 0; i < FLM_LENGTHS; i++)
-		p->bounds[i].max = htole32(FLM_VALUE_MAX);
-	for (unsigned int u = 0; u < FLM_UNITS; u++) {
-		uint32_t at = sizeof(*p) + 2 * sizeof(p->entry[0]) + 4 * words;
-
-		streams[u][counts[u]++] = 0x70000000;
-		p->entry[0].stream[u].offset = htole32(at);
-		p->entry[0].stream[u].words = htole32(counts[u]);
-		p->entry[1].stream[u] = p->entry[0].stream[u];
-		for (uint32_t i = 0; i < counts[u]; i++)
-			((uint32_t *)(void *)(r->program + at))[i] = htole32(streams[u][i]);
-		words += counts[u];
-	}
+	program_write(r->program, cores, text);
 }
 
-/* A job record for a prompt of so many tokens (ids 0, 1, 2 ..), nothing generated. */
+/* The job of the rig's segment 1; see program_job(). */
 static inline void bench_job(struct rig *r, uint32_t prompt)
 {
-	struct flm_job_record *record = (void *)r->job;
-	struct flm_row *row = (void *)(r->job + 256);
-
 	memset(r->job, 0, 4096);
-	record->bytes = htole32(256);
-	record->rows = htole32(1);
-	record->row_offset = htole64(256);
-	record->prompt.segment = htole16(1);
-	record->prompt.offset = htole64(4096);
-	row->prompt = htole32(prompt);
-	for (uint32_t i = 0; i < prompt && i < 8192; i++)
-		((uint32_t *)(void *)(r->job + 4096))[i] = htole32(i);
+	program_job(r->job, prompt);
 }
 
 static inline void bench_post(struct bench *b, struct rig *r, const void *slot)

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
  * The card through its door, by a driver of a few lines: identity, rings and doorbells,
- * completions, copies, isolation of one context from another, resets, and that no call ever waits
- * for work.
+ * completions, copies, resets, and that no call ever waits for work.
  */
 #include <stdbool.h>
 
 #include "tests/emulator/bench.h"
 #include "tests/tap.h"
-
-/* A spy: copies the first 256 KiB (tiny's ACT) to segment 2. */
-#define SPY "@st\nst seg=2 src=act:0 src_pitch=65536 dst_pitch=65536 rows=4/4 bytes=65536/65536"
-#define ENDLESS                                                                                    \
-	"@misc\nloop sub=0xffffff bound=0xffffff body=9\nloop sub=0xffffff bound=0xffffff "        \
-	"body=3\nsync\nend\nend"
 
 static void identity(struct bench *b)
 {
@@ -136,132 +129,6 @@ static void copies(struct bench *b)
 	bench_post(b, r, &slot);
 	done = bench_wait(r, 6);
 	ok(done && done->fault == FLM_FAULT_SEGMENT, "beyond the segment's end is fault SEGMENT");
-}
-
-/*
- * One hostile program after the other in one context; a victim in another computes all the while.
- */
-static void isolation(struct bench *b)
-{
-	static const struct {
-		const char *program;
-		unsigned int fault;
-		const char *what;
-	} hostile[] = {
-		{ "@ld\nld seg=9 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_SEGMENT,
-		  "a segment that is not bound" },
-		{ "@ld\nld seg=2 off=65533 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_SEGMENT,
-		  "a read beyond a segment" },
-		{ "@ld\nld seg=0 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_RIGHTS,
-		  "a read of its own program" },
-		{ "@st\nst seg=3 src=act:0 rows=1/1 bytes=4/4", FLM_FAULT_RIGHTS,
-		  "a write where it may only read" },
-		{ "@ld\nld seg=4 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
-		  "a table row that lies outside card memory" },
-		{ "@ld\nld seg=5 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_DMA,
-		  "a table row that names host memory not lent" },
-		{ "@ld\nld seg=2 dst=act:262141 rows=1/1 bytes=4/4", FLM_FAULT_BUFFER,
-		  "an on-chip address at the edge" },
-		{ "@misc\nsync wait=ld", FLM_FAULT_OPCODE, "a sync in the stream of the SFU" },
-		{ ENDLESS, FLM_FAULT_OPCODE, "the same in a loop" },
-		{ "@sys\nloop sub=2 bound=2 body=9\nloop sub=2 bound=2 body=2\nsync\nend\nend",
-		  FLM_FAULT_OPCODE, "a loop whose body does not end where it says" },
-		{ "@sys\nloop sub=0xffffff bound=0xffffff body=8\nloop sub=0xffffff bound=0xffffff "
-		  "body=2\n"
-		  "sync\nend\nend",
-		  FLM_FAULT_WATCHDOG, "an endless loop" },
-		{ "@ld\nloop sub=0xffffff bound=0xffffff body=7\nloop sub=0xffffff bound=0xffffff "
-		  "body=1\n"
-		  "end\nend",
-		  FLM_FAULT_WATCHDOG, "an endless loop around nothing" },
-		{ "@sys\nsync wait=ld\n@ld\nld rows=0/0 wait=sys", FLM_FAULT_DEADLOCK,
-		  "two units that wait for each other" },
-		{ "@sys\nsync release=ld", FLM_FAULT_TOKEN, "a token that nobody takes" },
-		{ "@sys\nloop sub=5 bound=4 body=2\nsync\nend", FLM_FAULT_BOUND,
-		  "a count above its bound" },
-		{ "@ld\nld.gather seg=2 limit=0 index=idx:0 dst=act:0 rows=1/1 bytes=4/4",
-		  FLM_FAULT_INDEX, "an index at its limit" },
-		{ "@ld\nld.tile seg=2 table=64 strips=1/1 dst=wgt:0 idx=idx:0 pitch=64",
-		  FLM_FAULT_FORMAT, "a strip row of zeros" },
-		{ "@sys\nloop class=2 sub=0 bound=1 body=2\nbarrier\nend", FLM_FAULT_EXCHANGE,
-		  "a core that does not come to a meeting" },
-	};
-	struct rig *victim = bench_rig(b, FLM_QUEUE_COMPUTE, 2, 0);
-	struct rig *attacker = bench_rig(b, FLM_QUEUE_COMPUTE, 3, 100000);
-	uint8_t *secret = bench_alloc(b, 65536), *out = bench_alloc(b, 65536);
-	uint8_t *loot = bench_alloc(b, 2 * 262144), *data = bench_alloc(b, 65536);
-	unsigned int exact = 0, zero = 0;
-	const struct flm_done *done;
-
-	for (int i = 0; i < 65536; i++)
-		secret[i] = 1 + i % 255;
-	bench_bind(b, victim, 2, FLM_REGION_HOST, bus(b, secret), 65536, FLM_RIGHT_R);
-	bench_bind(b, victim, 3, FLM_REGION_HOST, bus(b, out), 65536, FLM_RIGHT_W);
-	bench_program(victim, 1, "@ld\nld seg=2 dst=act:0 rows=1/1 bytes=65536/65536 release=st\n"
-		      "@st\nst seg=3 src=act:0 rows=1/1 bytes=65536/65536 wait=ld");
-	bench_job(victim, 1);
-	bench_bind(b, attacker, 2, FLM_REGION_HOST, bus(b, loot), 65536, FLM_RIGHT_R | FLM_RIGHT_W);
-	bench_bind(b, attacker, 3, FLM_REGION_HOST, bus(b, data), 65536, FLM_RIGHT_R);
-	bench_bind(b, attacker, 4, FLM_REGION_HBM, 31 << 20, 4 << 20, FLM_RIGHT_R);
-	/* 31 MiB is not a block's start either way; the row is refused before a byte moves. */
-	bench_bind(b, attacker, 5, FLM_REGION_HOST, BASE + HOST_BYTES, 4096, FLM_RIGHT_R);
-	bench_job(attacker, 1);
-	for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
-		struct flm_slot slot;
-
-		bench_program(attacker, 2, hostile[i].program);
-		memset(out, 0, 65536);
-		slot = bench_slot(victim);
-		bench_post(b, victim, &slot);
-		done = bench_run(b, attacker);
-		ok(done->fault == hostile[i].fault, "%s is fault %u (got status %u, fault %u)",
-		   hostile[i].what, hostile[i].fault, le32toh(done->status), done->fault);
-		done = bench_wait(victim, victim->tail);
-		exact += done && le32toh(done->status) == FLM_STATUS_DONE &&
-			 !memcmp(out, secret, 65536);
-	}
-	ok(exact == sizeof(hostile) / sizeof(hostile[0]),
-	   "beside each of them the victim's job was "
-	   "exact (%u)",
-	   exact);
-	/* After the victim the attacker looks at every byte of the chip that it had used. */
-	bench_generation(b, attacker);
-	bench_bind(b, attacker, 2, FLM_REGION_HOST, bus(b, loot), 262144,
-		   FLM_RIGHT_R | FLM_RIGHT_W);
-	/* Core 1 sees other bytes under the same number. */
-	attacker->tables[SEGMENTS + 2].blocks = htole64(
-		(uint64_t)FLM_REGION_HOST << FLM_BLOCK_REGION_SHIFT | (bus(b, loot) + 262144));
-	bench_program(attacker, 2, SPY);
-	memset(loot, 0xff, 2 * 262144);
-	bench_run(b, victim);
-	done = bench_run(b, attacker);
-	for (int i = 0; i < 2 * 262144; i++)
-		zero += !loot[i];
-	ok(le32toh(done->status) == FLM_STATUS_DONE && zero == 2 * 262144,
-	   "a spy finds every byte of both activation buffers zero (%u of 524288)", zero);
-}
-
-/* The same page of the same bus address may be another context's after ENABLE. */
-static void next_owner(struct bench *b)
-{
-	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
-	uint32_t *loot = bench_alloc(b, 65536);
-	uint64_t switches = reg(b, FLM_REG_COUNT_SWITCHES, 8);
-
-	bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, loot), 65536, FLM_RIGHT_W);
-	bench_program(r, 1, "@misc\nmisc.fill out=act:0 rows=1/1 cols=4/4 imm=7");
-	bench_job(r, 1);
-	bench_run(b, r);
-	bench_program(r, 1, "@st\nst seg=2 src=act:0 rows=1/1 bytes=16/16");
-	bench_run(b, r);
-	ok(loot[0] == htole32(7) && loot[3] == htole32(7), "what a job left on the chip is there for the "
-	   "next of its context");
-	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
-	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
-	bench_enable(b, r, FLM_QUEUE_COMPUTE, 1, 1, 0);
-	bench_run(b, r);
-	ok(!loot[0] && !loot[3], "after ENABLE the page may be another's: zeros");
-	ok(reg(b, FLM_REG_COUNT_SWITCHES, 8) - switches == 2, "COUNT_SWITCHES counts both");
 }
 
 /* No call waits for work: timed while an endless loop runs that the watchdog allows to go on. */
@@ -393,8 +260,6 @@ int main(void)
 	identity(&b);
 	empty_jobs(&b);
 	copies(&b);
-	isolation(&b);
-	next_owner(&b);
 	busy(&b);
 	resets(&b);
 	bench_close(&b);

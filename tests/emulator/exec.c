@@ -117,7 +117,7 @@ static void test_tokens(void)
 	tokens_of(st, BIT(MISC), 0);
 	ok(!run() && !memcmp(memory[0] + 100, (const float[]) { 3.0f, -4.0f }, 8),
 	   "load, add, store in the order of their tokens");
-	ok(result.bytes_read == 8 && result.bytes_written == 8, "bytes are counted");
+	ok(result.work.bytes_read == 8 && result.work.bytes_written == 8, "bytes are counted");
 
 	begin(1);
 	fill(ACT(0), 1);

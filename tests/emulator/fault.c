@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT
-/* Faults that a card is told to have: each happens when its turn comes, once, and not before. */
+/*
+ * Faults that are the card's own: those that it is told to have, each when its turn comes, once and
+ * not before, and INTERNAL, when the machine below has no memory left for it.
+ */
+#include <sys/resource.h>
+
 #include "tests/emulator/bench.h"
 #include "tests/tap.h"
+
+#define PAGES 200000	/* of a page list: too much for what lies about in an allocator */
 
 static struct rig *begin(struct bench *b, const char *faults)
 {
@@ -38,8 +45,8 @@ static void names(void)
 	static const struct { const char *list, *part;
 	} bad[] = {
 		{ "hangs",
-		  "no fault is called 'hangs'; hang, lost-interrupt, late-interrupt, dma-error, "
-		  "bad-completion, dead-heartbeat and removal are" },
+		  "no fault is called 'hangs'; hang, deaf, lost-interrupt, late-interrupt, "
+		  "dma-error, bad-completion, dead-heartbeat and removal are" },
 		{ "hang,removal@x", "removal@x" },
 		{ "hang@0", "N the number of the job" },
 		{ "lost-interrupt@", "number of the interrupt" },
@@ -80,6 +87,36 @@ static void hang(void)
 	ok(!reg(&b, FLM_REG_QUEUE_STATE, 4), "a reset of its queue ends it");
 	bench_enable(&b, r, FLM_QUEUE_COMPUTE, 1, 1, 0);
 	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "the next one runs");
+	bench_close(&b);
+}
+
+static void deaf(void)
+{
+	struct bench b;
+	struct rig *r = begin(&b, "deaf");
+	uint64_t beat;
+
+	post(&b, r);
+	pause_ms(100);
+	set(&b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	pause_ms(150);
+	beat = __atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST);
+	pause_ms(150);
+	ok(reg(&b, FLM_REG_QUEUE_STATE, 4) == 3 &&
+	   __atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST) != beat,
+	   "deaf: a reset of its queue changes nothing, the card still writes");
+	card_bus_master(b.card, 0);
+	beat = __atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST);
+	pause_ms(150);
+	ok(__atomic_load_n(&r->status->heartbeat_us, __ATOMIC_SEQ_CST) == beat,
+	   "but not without being bus master");
+	card_bus_master(b.card, 1);
+	card_reset(b.card);
+	for (double end = seconds() + 1; !(reg(&b, FLM_REG_STATE, 4) & 1) && seconds() < end;)
+		;
+	bench_enable(&b, r, FLM_QUEUE_COMPUTE, 1, 1, 0);
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE,
+	   "a reset of the card brings it back");
 	bench_close(&b);
 }
 
@@ -160,10 +197,45 @@ static void removal(void)
 	bench_close(&b);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+static void internal(void)
+{
+	skip("fault INTERNAL", "the address sanitizer itself ends when memory is refused");
+}
+#else
+static void internal(void)
+{
+	struct bench b;
+	struct rig *r = begin(&b, NULL);
+	struct flm_row *row = (void *)(r->job + 256);
+	uint32_t *list = bench_alloc(&b, 4 * PAGES);
+	const struct flm_done *done;
+	struct rlimit usual, none;
+
+	bench_bind(&b, r, 2, FLM_REGION_HOST, bus(&b, list), 4 * PAGES, FLM_RIGHT_R);
+	row->page_segment = htole16(2);
+	row->page_count = htole32(PAGES);
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "a job with a long page list runs");
+	if (getrlimit(RLIMIT_DATA, &usual))
+		err(1, "getrlimit");
+	none = (struct rlimit) { .rlim_cur = 4096, .rlim_max = usual.rlim_max };
+	setrlimit(RLIMIT_DATA, &none);
+	done = bench_run(&b, r);
+	setrlimit(RLIMIT_DATA, &usual);
+	ok(le32toh(done->status) == FLM_STATUS_FAULT && done->fault == 19 &&
+	   done->unit == FLM_NOWHERE && le64toh(done->seqno) == 2,
+	   "without memory for the list it is fault INTERNAL (%u)", done->fault);
+	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "and it runs when there is some");
+	bench_close(&b);
+}
+#endif
+
 int main(void)
 {
 	names();
+	internal();
 	hang();
+	deaf();
 	interrupt();
 	job();
 	dead();

@@ -33,14 +33,15 @@ static const char *const gen_features[] = {
 	"count at its bound", "count by ceil", "count by a core register", "empty instruction",
 	"more tokens than a queue holds", "parallel units", "tile of 4096 columns",
 	"different widths in one instruction", "128 tokens", "sampled", "gather from the tokens",
-	"eight open loops",
+	"eight open loops", "K of 172, padded to 176,", "K of 288",
+	"term of a register at its lower bound", "term of a register at its upper bound",
 };
 enum gen_feature {
 	GEN_MASKED_KV, GEN_MASKED_QK, GEN_MASKED_PV, GEN_MASKED_SOFTMAX, GEN_SAME, GEN_HALF,
 	GEN_FIRST, GEN_FACTOR, GEN_BIAS, GEN_IN_PLACE, GEN_TERM_LOOP, GEN_TERM_CORE,
 	GEN_TERM_LENGTH, GEN_TERM_CANCEL, GEN_COUNT_0, GEN_COUNT_1, GEN_COUNT_BOUND, GEN_COUNT_CEIL,
 	GEN_COUNT_CORE, GEN_EMPTY, GEN_MANY_TOKENS, GEN_PARALLEL, GEN_WIDE, GEN_MIXED, GEN_TOKENS,
-	GEN_SAMPLED, GEN_TOKEN_IDS, GEN_DEEP,
+	GEN_SAMPLED, GEN_TOKEN_IDS, GEN_DEEP, GEN_K172, GEN_K288, GEN_TERM_MIN, GEN_TERM_MAX,
 	GEN_FEATURES
 };
 _Static_assert(sizeof(gen_features) / sizeof(gen_features[0]) == GEN_FEATURES, "one name each");
@@ -174,6 +175,10 @@ static void gen_length_term(struct gen *g, struct stream *s, unsigned int slot, 
 	*constant = left;
 	term(s, slot, FLM_CLASS_LENGTH, r, stride);
 	gen_cover(g, GEN_TERM_LENGTH);
+	if (stride && !g->lengths[r])
+		gen_cover(g, GEN_TERM_MIN);
+	if (stride && g->lengths[r] == FLM_VALUE_MAX)
+		gen_cover(g, GEN_TERM_MAX);
 }
 
 /*

@@ -177,6 +177,10 @@ static void gen_linear(struct gen *g)
 		gen_cover(g, GEN_BIAS);
 	if (cols == FLM_TILE_COLS)
 		gen_cover(g, GEN_WIDE);
+	if (cols == 176)
+		gen_cover(g, GEN_K172);
+	if (cols == 288)
+		gen_cover(g, GEN_K288);
 	if (!g->skipped)
 		g->coverage.combination[combination]++;
 }

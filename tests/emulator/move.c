@@ -175,7 +175,7 @@ static void test_kv(void)
 	chip(0, IDX(0))[2] = 4;
 	ok(!run() && !memcmp(chip(0, WGT(0)), memory[0] + 4096 * 5 + 256, 512) &&
 	   !memcmp(chip(0, WGT(1024)), memory[0] + 4096 * 7 + 256, 512) &&
-	   result.bytes_read == 2 * 64 * 12, "a masked ld.kv loads the kept blocks only");
+	   result.work.bytes_read == 2 * 64 * 12, "a masked ld.kv loads the kept blocks only");
 
 	begin(1);
 	pass.pages = pages;
@@ -223,14 +223,14 @@ static void test_logits(void)
 		SET(w, ST_LOGITS, SRC_PITCH, 16);
 		run();
 		if (mode == FLM_LOGITS_NONE)
-			ok(!result.fault.kind && !result.bytes_written, "no logits, no store");
+			ok(!result.fault.kind && !result.work.bytes_written, "no logits, no store");
 		else if (mode == FLM_LOGITS_EVERY)
-			ok(!result.fault.kind && result.bytes_written == 24 &&
+			ok(!result.fault.kind && result.work.bytes_written == 24 &&
 			   !memcmp(memory[0] + 48, (const float[]) { 1, 11 }, 8) &&
 			   !memcmp(memory[0] + 64, (const float[]) { 2, 12 }, 8),
 			   "logits of the wanted positions go to their rows");
 		else
-			ok(!result.fault.kind && result.bytes_written == 8 &&
+			ok(!result.fault.kind && result.work.bytes_written == 8 &&
 			   !memcmp(memory[0] + 80, (const float[]) { 3, 13 }, 8),
 			   "the last position's logits go to its row");
 	}
@@ -244,7 +244,7 @@ static void test_logits(void)
 	SET_SIZE(w, ST_LOGITS, ROWS, 1);
 	SET(w, ST_LOGITS, COL, 3);
 	SET_SIZE(w, ST_LOGITS, COLS, 2);
-	ok(!run() && !result.bytes_written, "a chunk inside the prompt has no last position");
+	ok(!run() && !result.work.bytes_written, "a chunk inside the prompt has no last position");
 	pass.logits.ends_prompt = 1;
 	exec_pass(exec, &pass, &result);
 	ok(result.fault.kind == FLM_FAULT_INDEX, "a column beyond the stride is fault INDEX");

@@ -278,7 +278,7 @@ static void test_linear(void)
 	load_tile(0, 1, 65536);
 	mm_linear(1, 65536, 1, FLM_MM_LINEAR_FIRST | FLM_MM_LINEAR_FACTOR | FLM_MM_LINEAR_BIAS);
 	run();
-	ok(!result.fault.kind && result.macs == 256 &&
+	ok(!result.fault.kind && result.work.mm_macs == 256 &&
 	   float_at(0, GLB(8192 + 20)) == ((float)(-128 * plain.value[5][3]) * plain.scale[0][5]) *
 					  0.5f * -2.0f + 100.0f,
 	   "FIRST, FACTOR and BIAS do what they say");

@@ -11,8 +11,6 @@
 	"@misc\nmisc.topk a=act:0 out=act:4096 rows=1/1 cols=16/16 imm=16\n"                       \
 	"misc.sample a=act:4096 rows=1/1 cols=1/1 imm=16\n@sys\nloop sub=1000 bound=1000 "         \
 	"body=2\nsync\nend"
-#define ENDLESS "@sys\nloop sub=0xffffff bound=0xffffff body=8\n" \
-	"loop sub=0xffffff bound=0xffffff body=2\nsync\nend\nend"
 
 static const struct row {
 	const char *name, *access;
@@ -264,7 +262,7 @@ static void turns(struct bench *b)
 	start(b, other, 3);
 	done = bench_wait(other, 2);
 	ok(done && le32toh(done->status) == FLM_STATUS_DONE, "its queue goes on");
-	bench_program(other, 1, ENDLESS);
+	bench_program(other, 1, "@sys\n" PROGRAM_ENDLESS);
 	start(b, other, 0);
 	start(b, same, 50);
 	done = bench_wait(same, 2);
@@ -439,7 +437,7 @@ static void free_at_work(void)
 
 	bench_open(&b, "tiny");
 	r = runner(&b, 3, 0, 0);
-	bench_program(r, 2, ENDLESS);
+	bench_program(r, 2, "@sys\n" PROGRAM_ENDLESS);
 	copy = bench_rig(&b, FLM_QUEUE_COPY, 0, 0);
 	bench_bind(&b, copy, 2, FLM_REGION_HBM, 0, 1ull << 41, FLM_RIGHT_W);
 	bench_post(&b, copy, &slot);

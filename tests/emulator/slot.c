@@ -93,7 +93,7 @@ static const struct {
 	{ "a last position beyond it", ROW, 0, 4, 0xffffff - 5, 1, 524 },
 	{ "a last KV length beyond it", ROW, 4, 4, 0xffffff - 5, 1, 524 },
 	{ "17 stop tokens", ROW, 18, 2, 17, 1, 530 },
-	{ "too long a page list", ROW, 20, 4, 262146, 1, 532 },
+	{ "too long a page list", ROW, 20, 4, 262145, 1, 532 },
 	{ "a page list that is not aligned", ROW, 24, 8, 2, 1, 536 },
 	{ "a temperature of 101", ROW, 32, 4, 0x42ca0000, 1, 544 },
 	{ "a negative temperature", ROW, 32, 4, 0xbf800000, 1, 544 },
@@ -105,7 +105,7 @@ static const struct {
 	{ "a reserved half of the row", ROW, 62, 2, 1, 1, 574 },
 	{ "a stop token behind the last", ROW, 72, 4, 1, 1, 584 },
 	{ "another magic", PROGRAM, 0, 4, 0, 2, 1024 },
-	{ "another major version", PROGRAM, 4, 2, 1, 2, 1028 },
+	{ "another major version", PROGRAM, 4, 2, 2, 2, 1028 },
 	{ "no entries", PROGRAM, 8, 4, 0, 1, 1032 },
 	{ "no entry for tokens", PROGRAM, 8, 4, 1, 1, 1032 },
 	{ "nine entries", PROGRAM, 8, 4, 9, 1, 1032 },
@@ -158,6 +158,13 @@ static void fields(struct bench *b)
 	((struct flm_program *)(void *)r->program)->isa_minor = htole16(9);
 	ok(le32toh(bench_run(b, r)->status) == FLM_STATUS_DONE,
 	   "a newer minor version is accepted");
+	sampling_job(r, 1, 4);
+	record_of(r)->user[1] = htole32(7);
+	for (unsigned int i = 0; i < 2; i++)
+		((struct flm_program *)(void *)r->program)->bounds[9 + i] =
+			(struct flm_bound) { htole32(7 * i), htole32(7 * i) };
+	ok(le32toh(bench_run(b, r)->status) == FLM_STATUS_DONE,
+	   "registers at both bounds are inside them");
 	slot = bench_slot(r);
 	slot.seqno = htole64(r->seqno - 1);
 	bench_post(b, r, &slot);

@@ -61,8 +61,8 @@ static int check_file(struct ref_model *model)
 
 	if (model->bytes < sizeof(*file) || memcmp(file->magic, FLM_FILE_MAGIC, 8))
 		return bad(model, "not a .flm file: no FLM-FILE at its start");
-	if (le16toh(file->major) != 0)
-		return bad(model, "format %u.%u is not 0.x", le16toh(file->major),
+	if (le16toh(file->major) != 1)
+		return bad(model, "format %u.%u is not 1.x", le16toh(file->major),
 			   le16toh(file->minor));
 	if (le64toh(file->bytes) != model->bytes)
 		return bad(model, "the file has %llu bytes, its header says %llu",

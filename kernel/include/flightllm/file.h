@@ -17,7 +17,7 @@
 #include <linux/types.h>
 
 #define FLM_FILE_MAGIC	"FLM-FILE"	/* eight bytes, no terminator */
-#define FLM_FILE_MAJOR	0
+#define FLM_FILE_MAJOR	1
 #define FLM_FILE_MINOR	0
 #define FLM_FILE_ALIGN	4096
 #define FLM_FILE_SECTIONS_MAX 256

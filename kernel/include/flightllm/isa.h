@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define FLM_ISA_MAJOR	0
+#define FLM_ISA_MAJOR	1
 #define FLM_ISA_MINOR	0
 
 /* Units, each with its own in-order stream; also the bits of WAIT and RELEASE. */

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Card time, by the rule of SPEC.md ("Time"): what passes of known work cost, and that a long pass
+ * tells of its cost while it runs, which is how a driver finds out that one is hung. tiny has 100 MHz,
+ * 256 MACs a cycle in MM, 64 in MV, and 32 bytes a cycle and core.
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "tests/emulator/bench.h"
+#include "tests/tap.h"
+
+static void costs(struct bench *b)
+{
+	static const struct {
+		const char *what, *program;
+		unsigned int cores;
+		uint64_t cycles;
+	} passes[] = {
+		{ "a pass of nothing: 1 cycle", "", 1, 1 },
+		{ "an access of 65,536 bytes: 2,048 + 1",
+		  "@ld\nld seg=1 dst=act:0 rows=1/1 bytes=65536/65536", 1, 2050 },
+		{ "1,024 accesses of a byte: 32 + 1,024",
+		  "@ld\nld seg=1 dst=act:0 src_pitch=2 dst_pitch=1 rows=1024/1024 bytes=1/1", 1, 1057 },
+		{ "4 rows of 64 elements: 16",
+		  "@misc\nmisc.fill out=act:0 out_pitch=256 rows=4/4 cols=64/64", 1, 17 },
+		{ "the same on two cores at once: 16",
+		  "@misc\nmisc.fill out=act:0 out_pitch=256 rows=4/4 cols=64/64", 2, 17 },
+		{ "MM, 4 x 64 x 32 MACs and 4 rows: 32 + 4",
+		  "@mm\nmm.qk a=act:0 a_scales=act:4096 b=act:8192 b_scales=act:16384 out=glb:0 "
+		  "a_pitch=32 a_scale_pitch=4 b_pitch=32 b_scale_pitch=4 out_pitch=256 dim=32 "
+		  "positions=64/64 tokens=4/4", 1, 37 },
+		{ "MV, 64 x 32 MACs and a row: 32 + 1",
+		  "@mv\nmv.qk a=act:0 a_scales=act:4096 b=act:8192 b_scales=act:16384 out=glb:0 "
+		  "b_pitch=32 b_scale_pitch=4 dim=32 positions=64/64", 1, 34 },
+	};
+	struct rig *rigs[] = { bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0),
+			       bench_rig(b, FLM_QUEUE_COMPUTE, 3, 0) };
+
+	for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]); i++) {
+		struct rig *r = rigs[passes[i].cores - 1];
+		const struct flm_done *done;
+
+		bench_program(r, passes[i].cores, passes[i].program);
+		bench_job(r, 1);
+		done = bench_run(b, r);
+		ok(le32toh(done->status) == FLM_STATUS_DONE &&
+		   le64toh(done->cycles) == passes[i].cycles, "%s (status %u, fault %u, %llu)",
+		   passes[i].what, le32toh(done->status), done->fault,
+		   (unsigned long long)le64toh(done->cycles));
+	}
+}
+
+static uint64_t busy_us(const struct rig *r)
+{
+	return le64toh(__atomic_load_n(&r->status->busy_us, __ATOMIC_ACQUIRE));
+}
+
+/* Long enough for many heartbeats, each of which tells a part. */
+static void parts(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
+	uint64_t seen = 0, cycles;
+	unsigned int changes = 0;
+	struct flm_slot slot;
+
+	bench_program(r, 1, "@misc\nmisc.silu a=act:0 out=act:0 rows=4000/4000 cols=16000/16000");
+	bench_job(r, 1);
+	slot = bench_slot(r);
+	bench_post(b, r, &slot);
+	while (!le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE))) {
+		if (!le64toh(r->status->points) && busy_us(r) > seen) {
+			seen = busy_us(r);
+			changes++;
+		}
+		usleep(5000);
+	}
+	cycles = le64toh(r->done[0].cycles);
+	ok(cycles == 4000001, "4,000 rows of 16,000 elements are 1,000 cycles each (%llu)",
+	   (unsigned long long)cycles);
+	ok(changes >= 2, "busy_us went on %u times before there was a point", changes);
+	ok(seen <= cycles / 100 + 1 && busy_us(r) == cycles / 100 + 1,
+	   "its parts add up to the whole: %llu us", (unsigned long long)busy_us(r));
+}
+
+/* One instruction that takes hours; 2 s of card time without a point is the driver's verdict. */
+static void hangs(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
+	double start = seconds();
+	struct flm_slot slot;
+
+	bench_program(r, 1, "@misc\nmisc.fill out=act:0 rows=0xffffff/0xffffff cols=65536/65536");
+	bench_job(r, 1);
+	slot = bench_slot(r);
+	bench_post(b, r, &slot);
+	while (busy_us(r) < 2000000 && seconds() < start + 60)
+		usleep(5000);
+	ok(busy_us(r) >= 2000000 && !le64toh(r->status->points),
+	   "one long instruction is busy for 2 s of card time without a point");
+	start = seconds();
+	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
+	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	while (reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_BUSY && seconds() < start + 1)
+		;
+	ok(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED && seconds() - start < 0.1,
+	   "RESET ends it in the middle, after %.1f ms", (seconds() - start) * 1e3);
+}
+
+int main(void)
+{
+	struct bench b;
+
+	bench_open(&b, "tiny");
+	costs(&b);
+	parts(&b);
+	hangs(&b);
+	bench_close(&b);
+	return done_testing();
+}
