@@ -4,6 +4,7 @@
  * resets, and what happens to a client that breaks the protocol. Each part plugs in a card of its
  * own.
  */
+#include <dirent.h>
 #include <poll.h>
 
 #include "tests/emulator/vfu_client.h"
@@ -647,7 +648,7 @@ static void test_start(void)
 	int fd;
 
 	ok(client_ended(&c, true) && strstr(client_log(&c), "nosuch"), "an unknown card is named");
-	ok(client_stop(&c) == 1, "with status 1");
+	ok(client_stop(&c) == 2, "with status 2");
 	c = client_start("tiny", odd);
 	ok(client_ended(&c, true) && strstr(client_log(&c), "17M: must be a power of two"),
 	   "a size of BAR2 that is no power of two is named");
@@ -688,6 +689,72 @@ static void test_start(void)
 	stop(&c);
 }
 
+static unsigned int count_threads(struct client *c)
+{
+	char path[64];
+	unsigned int n = 0;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", c->pid);
+	tasks = opendir(path);
+	while (tasks && readdir(tasks))
+		n++;
+	if (tasks)
+		closedir(tasks);
+	return n;
+}
+
+static bool trace_has(const char *path, const char *line)
+{
+	char text[8192] = "";
+	int fd = open(path, O_RDONLY);
+
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return strstr(text, line);
+}
+
+/* What the command line says about a card is what its client finds. */
+static void test_options(void)
+{
+	char trace[] = "/tmp/flightllm-trace.XXXXXX";
+	const char *const few[] = { "--mem", "16M", "--threads", "1", "--trace", trace, NULL };
+	static const char *const more[] = { "--threads", "4", "--faults", "lost-interrupt", NULL };
+	int fd = mkstemp(trace);
+	struct client c = client_start("tiny", few), d = client_start("tiny", more);
+	struct pollfd p = { .events = POLLIN };
+	struct guest g;
+
+	if (client_version(&c) || client_version(&d))
+		errx(1, "flightllm-emu does not start: %s%s", client_log(&c), client_log(&d));
+	ok(count_threads(&d) == count_threads(&c) + 3, "--threads 4: three more than --threads 1");
+	g = guest_start(&c);
+	client_put(&c, CLIENT_BAR0, 0x100, 1, 4);
+	ok(client_get(&c, CLIENT_BAR0, 0x108, 8) == 8 << 20, "--mem 16M: 8 MiB for each of two cores");
+	guest_fill(&c, &g, 7);
+	ok(guest_hears(&g), "with one thread a slot is done");
+	ok(trace_has(trace, "queue=2 enabled kind=1 ") && trace_has(trace, "doorbell queue=2 tail=1\n") &&
+	   trace_has(trace, "end queue=2 seqno=1 status=1 fault=0 ") &&
+	   trace_has(trace, "interrupt vector=1\n"),
+	   "--trace has a line for queue, doorbell, end and interrupt");
+	guest_stop(&g);
+	stop(&c);
+	g = guest_start(&d);
+	guest_fill(&d, &g, 7);
+	for (int i = 0; i < 500 && !load32(g.memory + DONE + 8); i++)
+		usleep(10000);
+	p.fd = g.event;
+	ok(load32(g.memory + DONE + 8) == 1 && !poll(&p, 1, 100),
+	   "--faults lost-interrupt: a slot is done and nobody hears of it");
+	guest_fill(&d, &g, 8);
+	ok(guest_hears(&g), "but of the next");
+	guest_stop(&g);
+	stop(&d);
+	close(fd);
+	unlink(trace);
+}
+
 /* Registers answer in a time that a guest does not notice, whatever was asked before. */
 static void test_speed(void)
 {
@@ -710,6 +777,7 @@ static void test_speed(void)
 int main(void)
 {
 	test_start();
+	test_options();
 	test_version();
 	test_info();
 	test_config();
