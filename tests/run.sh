@@ -81,6 +81,11 @@ part_quick() {
 	unit build
 }
 
+# Perplexity against float32 on the whole text.
+part_accuracy() {
+	harness 900 tests/accuracy.sh
+}
+
 part_e2e() {
 	local list=()
 	for t in tests/e2e/*.sh; do [ -x "$t" ] && list+=("$t"); done
@@ -116,7 +121,7 @@ part_readme() {
 
 for p in "${@:-all}"; do
 	case $p in
-	all) set -- build lint unit coverage e2e vm fuzz readme ;;
+	all) set -- build lint unit coverage e2e accuracy vm fuzz readme ;;
 	fast) set -- build quick e2e ;;
 	*) set -- "$p" ;;
 	esac
