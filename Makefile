@@ -104,6 +104,10 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(ARCHIVES)
 	$(call run,LD)$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
 		$(PKG_LIBS) -ldl -lm
 
+# Its allocations go through the test, which counts them and lets them fail.
+$(B)/tests/lib/nomem: private ALL_LDFLAGS += $(addprefix -Wl$(COMMA)--wrap=,malloc calloc realloc free \
+	strdup strndup mmap munmap memfd_create)
+
 # Fuzzers are built by clang in a tree of their own: tests/run.sh says how
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ARCHIVES)
 	@mkdir -p $(@D)

@@ -19,8 +19,10 @@ int device_ask(struct flm_device *device, unsigned long request, void *argument,
 		return flm_fail(-ECANCELED, "%s: the card is gone or has failed; see 'dmesg'",
 				device->node);
 	if (ret == -ECANCELED)
-		return flm_fail(ret, "%s: the card was reset and the context's memory is lost; load the "
-				"model again", device->node);
+		return flm_fail(ret, "%s: " RESET_TEXT, device->node);
+	if (ret == -EBUSY)
+		return flm_fail(ret, "%s: %s: the card is being reset, or its queue is full; try again in "
+				"a moment", device->node, name);
 	return ret ? flm_fail(ret, "%s: %s: %s", device->node, name, strerror(-ret)) : 0;
 }
 
@@ -32,6 +34,35 @@ static int query(struct flm_device *device, uint32_t type, void *answer, size_t 
 
 	memset(answer, 0, bytes);
 	return device_ask(device, DRM_IOCTL_FLIGHTLLM_DEV_QUERY, &query, "DEV_QUERY");
+}
+
+static int query_card(struct flm_device *device, struct drm_flightllm_query_card *card)
+{
+	int ret;
+
+	pthread_mutex_lock(&device->asking);
+	ret = query(device, DRM_FLIGHTLLM_QUERY_CARD, card, sizeof(*card));
+	if (!ret)
+		__atomic_store_n(&device->points, card->points_max, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&device->asking);
+	return ret;
+}
+
+unsigned int device_points(struct flm_device *device, unsigned int wanted)
+{
+	struct drm_flightllm_query_card card;
+
+	if (__atomic_load_n(&device->points, __ATOMIC_RELAXED) < wanted)
+		query_card(device, &card);
+	return __atomic_load_n(&device->points, __ATOMIC_RELAXED);
+}
+
+/* After the seam is closed, or when it never was open. */
+static void device_free(struct flm_device *device)
+{
+	pthread_mutex_destroy(&device->asking);
+	pthread_mutex_destroy(&device->lock);
+	free(device);
 }
 
 PUBLIC int flm_device_open(const char *name, struct flm_device **device)
@@ -48,6 +79,7 @@ PUBLIC int flm_device_open(const char *name, struct flm_device **device)
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return flm_fail(-ENOMEM, "no memory for a device");
+	pthread_mutex_init(&d->asking, NULL);
 	pthread_mutex_init(&d->lock, NULL);
 	if (name && !strncmp(name, "emulate", 7) && (!name[7] || name[7] == ':')) {
 		d->is_soft = true;
@@ -56,10 +88,8 @@ PUBLIC int flm_device_open(const char *name, struct flm_device **device)
 	} else {
 		ret = drm_open(name, &d->seam, d->node, d->bus);
 	}
-	if (!ret) {
-		ret = query(d, DRM_FLIGHTLLM_QUERY_CARD, &card, sizeof(card));
-		d->max_points = card.points_max;
-	}
+	if (!ret)
+		ret = query_card(d, &card);
 	if (!ret && card.isa_version >> 16 != FLM_ISA_MAJOR)
 		ret = flm_fail(-EPROTO, "%s has instruction set %u.%u, this library knows %u; install "
 			       "the library of the card's release", d->node, card.isa_version >> 16,
@@ -67,8 +97,7 @@ PUBLIC int flm_device_open(const char *name, struct flm_device **device)
 	if (ret) {
 		if (d->seam.close)
 			d->seam.close(d->seam.handle);
-		pthread_mutex_destroy(&d->lock);
-		free(d);
+		device_free(d);
 		return ret;
 	}
 	*device = d;
@@ -81,8 +110,7 @@ PUBLIC void flm_device_close(struct flm_device *device)
 		return;
 	copy_fini(device);
 	device->seam.close(device->seam.handle);
-	pthread_mutex_destroy(&device->lock);
-	free(device);
+	device_free(device);
 }
 
 PUBLIC int flm_device_info(struct flm_device *device, struct flm_device_info *info)
@@ -92,7 +120,7 @@ PUBLIC int flm_device_info(struct flm_device *device, struct flm_device_info *in
 	int ret;
 
 	memset(info, 0, sizeof(*info));
-	ret = query(device, DRM_FLIGHTLLM_QUERY_CARD, &card, sizeof(card));
+	ret = query_card(device, &card);
 	if (!ret)
 		ret = query(device, DRM_FLIGHTLLM_QUERY_MEMORY, &memory, sizeof(memory));
 	if (ret)

@@ -18,12 +18,25 @@
  *	flm_device_close(device);
  *
  * Functions that can fail return 0 or -errno, and objects through their last parameter; on failure
- * the object is NULL and flm_error() says what was wrong and what to do. free and close take NULL.
- * The library never prints and never exits.
+ * the object is NULL and flm_error() says what was wrong and what to do. free and close take NULL
+ * and leave the text of flm_error() alone. Objects are the caller's to free, in the opposite order:
+ * sessions before their model, queues before their context, all before the device. The library
+ * never prints and never exits.
  *
- * Threads: objects of one device may be used from several threads at once; one session, context or
- * queue by one thread at a time, but for flm_session_stop() and flm_queue_stop(), which may be
- * called from any. flm_error() is the calling thread's own.
+ * Errors. Those that a function's comment names, and from any that makes or asks something:
+ * -ENOMEM, no memory in the host; -ECANCELED, the card was reset, has failed or is gone; -EBUSY,
+ * the card is just being reset, try again in a moment.
+ *
+ * A card that was reset (-ECANCELED; another program's job may be the reason) has lost what lay in
+ * HBM and DDR. What survives: the device, buffers in host memory with their bytes, tokenizers. What
+ * does not: sessions, models, contexts, queues, and buffers in HBM and DDR. Each of them answers
+ * -ECANCELED from then on, and is to be freed. On the same device a model can be loaded again at
+ * once, and sessions begin anew. When that, too, is -ECANCELED, the card is gone: close the device.
+ *
+ * Threads: objects of one device may be used from several threads at once; one session, context,
+ * queue or detokenizer by one thread at a time, but for flm_session_stop() and flm_queue_stop(),
+ * which may be called from any. What is freed must not be in use. flm_error() is the calling
+ * thread's own.
  */
 #ifndef FLIGHTLLM_H
 #define FLIGHTLLM_H
@@ -68,7 +81,7 @@ struct flm_device_info {
 
 /*
  * Nodes that the flightllm driver owns, opened or not. Fills at most max rows with node and bus,
- * the rest is zero; returns how many there are, or -errno.
+ * the rest is zero; returns how many there are, or -errno of reading /sys/class/accel.
  */
 int flm_device_list(struct flm_device_info *rows, unsigned int max);
 
@@ -76,13 +89,14 @@ int flm_device_list(struct flm_device_info *rows, unsigned int max);
  * name: NULL for $FLIGHTLLM_DEVICE, or else the first card; a number ("0"), a node, a PCI
  * address; or "emulate" or "emulate:PROFILE" for a card in the process (loads
  * libflightllm-card.so). -ENODEV no such card, -EACCES no permission (flm_error() names the group),
- * -EPROTO versions differ.
+ * -EPROTO versions differ, -EINVAL no such PROFILE.
  */
 int flm_device_open(const char *name, struct flm_device **device);
 
 /* Objects of the device must have been freed before. */
 void flm_device_close(struct flm_device *device);
 
+/* What the card is and has, and how much of its memory is free now. */
 int flm_device_info(struct flm_device *device, struct flm_device_info *info);
 
 /* The card's counts since it was reset: what a job cost on the bus. */
@@ -101,20 +115,29 @@ struct flm_bo;
 enum flm_placement { FLM_BO_HBM = 1, FLM_BO_DDR = 2, FLM_BO_HOST = 3 };
 
 /*
- * bytes are rounded up to the region's block. core: whose HBM. Zeroed. -ENOSPC: the region is full;
- * flm_error() says how much is free.
+ * bytes are rounded up to the region's block. core: whose HBM; else 0. Zeroed. -ENOSPC: the region
+ * is full, flm_error() says how much is free. -E2BIG: more than the whole region. -EINVAL: no
+ * bytes, or no such place.
  */
 int flm_bo_new(struct flm_device *device, enum flm_placement placement, unsigned int core,
 	       uint64_t bytes, struct flm_bo **bo);
+/* Jobs that were submitted, and contexts that have it bound, keep its memory until they end. */
 void flm_bo_free(struct flm_bo *bo);
+
+/* As rounded up. */
 uint64_t flm_bo_bytes(const struct flm_bo *bo);
 
-/* The CPU's view of a host buffer, mapped once and kept; NULL for others and on failure. */
+/*
+ * The CPU's view of a host buffer, mapped once and kept until it is freed. NULL for others, and on
+ * failure, with the text of flm_error() set.
+ */
 void *flm_bo_map(struct flm_bo *bo);
 
 /*
- * Copies between memory of the process and a buffer in any place, through the copy queue where the
- * CPU cannot reach it. Returns when done. -EINVAL outside the buffer, -EIO the card failed.
+ * Copies between memory of the process and a buffer in any place, through a copy queue where the
+ * CPU cannot reach it. Returns when done; after a failure part of it may have been copied. Copies
+ * of one device wait for each other. -EINVAL: outside the buffer, nothing was copied. -EIO: the
+ * card broke the copy off. -ENOSPC: all queues of the card are taken.
  */
 int flm_bo_write(struct flm_bo *bo, uint64_t offset, const void *memory, uint64_t bytes);
 int flm_bo_read(struct flm_bo *bo, uint64_t offset, void *memory, uint64_t bytes);
@@ -136,16 +159,26 @@ struct flm_binding {
 	unsigned int rights;
 };
 
+/* -ENOSPC: 1,024 contexts are all that a device has. */
 int flm_context_new(struct flm_device *device, struct flm_context **context);
 void flm_context_free(struct flm_context *context);
 
-/* All or nothing; jobs submitted before keep what they had. */
+/*
+ * All or nothing; jobs submitted before keep what they had. Waits when jobs of 63 bindings before
+ * it are still to end. -EINVAL: more than 64 rows, or a row out of range.
+ */
 int flm_context_bind(struct flm_context *context, const struct flm_binding *bindings,
 		     unsigned int count);
 
-/* cores: mask, 0 for all. priority: 0 (lowest) to 3 (needs a privilege), 1 is usual. */
+/*
+ * cores: mask, 0 for all. priority: 0 (lowest) to 3 (needs a privilege, else -EACCES), 1 is usual.
+ * -EINVAL: another core or priority. -ENOSPC: all queues of the card are taken. -ETIMEDOUT: the
+ * card did not answer.
+ */
 int flm_queue_new(struct flm_context *context, uint32_t cores, unsigned int priority,
 		  struct flm_queue **queue);
+
+/* Ends its jobs first. */
 void flm_queue_free(struct flm_queue *queue);
 
 struct flm_job {
@@ -154,7 +187,12 @@ struct flm_job {
 	unsigned int max_points;	/* preemption points: chunks of the prompt + tokens */
 };
 
-/* seqno: of the last job; jobs of a queue run in order. One system call. */
+/*
+ * seqno: of the last job, 0 on failure; jobs of a queue run in order, and all or none are taken.
+ * One system call. -EINVAL: count is not 1 to 64, a segment or offset that cannot be. -E2BIG: more
+ * preemption points than the driver allows now. -EBUSY: the queue is full; it takes at least 64.
+ * What is wrong with the program or its record is no error here but the job's fault.
+ */
 int flm_queue_submit(struct flm_queue *queue, const struct flm_job *jobs, unsigned int count,
 		     uint64_t *seqno);
 
@@ -171,12 +209,18 @@ struct flm_completion {
 
 /*
  * Waits until job seqno has ended (tokens 0), or is running and has made that many tokens, or has
- * ended. 0, -ETIME; completion (may be NULL) is filled when it has ended, and tokens always.
+ * ended; timeout_ns from now, 0 only looks. Signals do not end the wait. completion (may be NULL)
+ * is filled on 0 and -ETIME: tokens always, the rest when status is not 0. -ETIME: not yet.
+ * -EINVAL: no such job. -ESTALE: it ended before the last 64 jobs
+ * of the queue, or more where the driver remembers more.
  */
 int flm_queue_wait(struct flm_queue *queue, uint64_t seqno, unsigned int tokens,
 		   int64_t timeout_ns, struct flm_completion *completion);
 
-/* Ends the job at its next preemption point. Any thread. */
+/*
+ * Ends the job, and those before it in the queue, at the next preemption point; returns at once.
+ * Any thread. One that has ended is left alone. -EINVAL: no such job.
+ */
 int flm_queue_stop(struct flm_queue *queue, uint64_t seqno);
 
 /* ---- Tokenizer: SentencePiece BPE with byte fallback ---- */
@@ -186,28 +230,51 @@ struct flm_tokenizer;
 /*
  * model: the bytes of a tokenizer.model, copied. -EBADMSG: broken or of a kind that is not
  * supported; flm_error() names the setting. A tokenizer does not change: any number of threads
- * may use one.
+ * may use one. Needs no device.
  */
 int flm_tokenizer_new(const void *model, size_t bytes, struct flm_tokenizer **tokenizer);
 void flm_tokenizer_free(struct flm_tokenizer *tokenizer);
 
+/* Pieces; ids are below it. */
 uint32_t flm_tokenizer_vocab(const struct flm_tokenizer *tokenizer);
 
-/* Text of a piece as the model has it (U+2581 for a space), not terminated; NULL: no such token. */
+/* Ids of the unknown piece, and of begin and end of a text as the model names them; -1: none. */
+int64_t flm_tokenizer_unk(const struct flm_tokenizer *tokenizer);
+int64_t flm_tokenizer_bos(const struct flm_tokenizer *tokenizer);
+int64_t flm_tokenizer_eos(const struct flm_tokenizer *tokenizer);
+
+/*
+ * Text of a piece as the model has it (U+2581 for a space), *bytes long, not terminated; the
+ * tokenizer's. NULL: no such token.
+ */
 const char *flm_tokenizer_piece(const struct flm_tokenizer *tokenizer, uint32_t token,
 				size_t *bytes);
 
 /*
- * Text (any bytes; invalid UTF-8 counts as U+FFFD) as ids, without bos or eos. *count is how many
- * there are; -ENOBUFS when that is more than room, and the first room of them are written.
+ * Text (any bytes, zero bytes too; invalid UTF-8 counts as U+FFFD) as ids [room], without bos or
+ * eos. *count is how many there are, at most bytes + 1 without byte fallback and 3 * bytes + 3 with
+ * it. -ENOBUFS: more than room; the first room of them are written. -E2BIG: more than 2^29 - 1
+ * bytes. -EINVAL: a character of the text is one of the model's control pieces. With these two and
+ * -ENOMEM nothing is written and *count is 0.
  */
 int flm_tokenizer_encode(const struct flm_tokenizer *tokenizer, const char *text, size_t bytes,
 			 uint32_t *ids, size_t room, size_t *count);
 
 /*
- * Ids as text, as they come: only whole UTF-8 characters come out, bytes that make none come out as
- * U+FFFD, control tokens as nothing. All outputs together are the text of all tokens. What is
- * returned is valid until the next call. One thread at a time; the tokenizer must outlive it.
+ * Ids as text [room], all at once: what a detokenizer gives for them one by one, not terminated.
+ * *bytes is how many there are. -ENOBUFS: more than room; the first room of them are written, which
+ * may end inside a character. -EINVAL: an id that is no piece. With this and -ENOMEM nothing is
+ * written and *bytes is 0.
+ */
+int flm_tokenizer_decode(const struct flm_tokenizer *tokenizer, const uint32_t *ids, size_t count,
+			 char *text, size_t room, size_t *bytes);
+
+/*
+ * Ids as text, as they come: only whole UTF-8 characters come out of byte pieces, bytes that make
+ * none come out as U+FFFD, control tokens and ids that are no piece as nothing. All outputs
+ * together are the text of all tokens. What is returned is *bytes long, may be empty, is not
+ * terminated and belongs to the detokenizer until its next call; neither call can fail. One thread
+ * at a time; the tokenizer must outlive it.
  */
 struct flm_detokenizer;
 
@@ -217,7 +284,7 @@ void flm_detokenizer_free(struct flm_detokenizer *detokenizer);
 const char *flm_detokenizer_push(struct flm_detokenizer *detokenizer, uint32_t token,
 				 size_t *bytes);
 
-/* What was held back; the next push begins a new text. */
+/* What was held back of a character that never became whole; the next push begins a new text. */
 const char *flm_detokenizer_finish(struct flm_detokenizer *detokenizer, size_t *bytes);
 
 /* ---- Models ---- */
@@ -240,16 +307,21 @@ struct flm_model_info {
 	uint64_t file_bytes, weight_bytes, program_bytes;
 	uint64_t kv_bytes_per_token;	/* all cores */
 	unsigned int bos, eos_count, eos[8];
-	const char *notes;		/* JSON; the model's, "" when there is none */
+	const char *notes;		/* JSON, as long as the model lives; "": none */
 };
 
 /*
- * Reads what the file says of itself, without a device. Each broken, truncated or newer file is
- * -EBADMSG or -EPROTO with one line in flm_error().
+ * Reads what the file says of itself, without a device; info->notes is "". notes (may be NULL) gets
+ * the model's, to be freed by free(), NULL on failure. Each broken, truncated or newer file is
+ * -EBADMSG or -EPROTO with one line in flm_error(); one that cannot be opened is open()'s errno.
  */
 int flm_model_probe(const char *path, struct flm_model_info *info, char **notes);
 
-/* Checks the file, makes buffers, uploads them. options may be NULL. */
+/*
+ * Checks the file, makes buffers, uploads them; the file is not needed afterwards. options may be
+ * NULL. Errors of flm_model_probe() for the file, -EPROTO also when it is for another card; of
+ * flm_bo_new() and flm_bo_write() for the card. On failure no buffer is left.
+ */
 int flm_model_load(struct flm_device *device, const char *path,
 		   const struct flm_load_options *options, struct flm_model **model);
 void flm_model_free(struct flm_model *model);
@@ -267,6 +339,11 @@ struct flm_session_options {
 	unsigned int priority;		/* of its queue; 0: 1 */
 };
 
+/*
+ * A context, a queue and KV pages of its own. options may be NULL. -EINVAL: a context longer than
+ * the model's, or no such priority. -ENOSPC: no room for the KV cache, or no queue left. -EACCES: a
+ * priority that needs a privilege.
+ */
 int flm_session_new(struct flm_model *model, const struct flm_session_options *options,
 		    struct flm_session **session);
 void flm_session_free(struct flm_session *session);
@@ -306,21 +383,24 @@ enum flm_end { FLM_END_COUNT, FLM_END_STOP_TOKEN, FLM_END_STOPPED, FLM_END_CONTE
 struct flm_result {
 	unsigned int tokens;		/* generated */
 	enum flm_end end;
-	unsigned int submits;		/* system calls that submitted */
+	unsigned int submits;		/* jobs: one, or more where it is longer than one may be */
 	uint64_t prefill_ns, decode_ns;	/* wall time; all of it decode_ns without on_token */
 	uint64_t card_us;		/* card time of all jobs */
 };
 
 /*
  * Appends the prompt, then what the card generates. The last generated token is pending: the next
- * request feeds it first. -EOVERFLOW: the prompt does not fit the context (nothing was changed);
- * -EIO: the job faulted, flm_error() says where; -ECANCELED: the card was reset, the session is
- * lost.
+ * request feeds it first. Returns when the card is done; result (not NULL) is filled on failure
+ * too, with what was done before. -EINVAL: a token beyond the vocabulary, too many stop tokens, or
+ * nothing to go on from; -EOVERFLOW: the prompt does not fit the context; with both nothing was
+ * changed. -ENOSPC, -E2BIG: no room for so many logits. -EIO: the job faulted, flm_error() says
+ * where; the session can go on from its last position. -ECANCELED: the card was reset, or the
+ * session's queue for a job that did not end; the session is lost.
  */
 int flm_session_generate(struct flm_session *session, const struct flm_request *request,
 			 struct flm_result *result);
 
-/* Ends the running request at the card's next preemption point. Any thread. */
+/* Ends the running request, if any, at the card's next preemption point. Any thread. */
 void flm_session_stop(struct flm_session *session);
 
 /* Positions in use, the pending token counted. */

@@ -54,6 +54,8 @@ static int check_header(struct image *image)
 	crc = flm_crc32c(crc, file + 1, count * sizeof(struct flm_section));
 	if (crc != le32toh(file->crc32c))
 		return damaged(image, "CRC32C of header and section table differs");
+	if (file->reserved[0] || file->reserved[1] || file->reserved[2])
+		return damaged(image, "its header has reserved bytes that are not zero");
 	if (!le32toh(file->cores) || le32toh(file->cores) > FLM_CORES_MAX ||
 	    !memchr(file->card, 0, sizeof(file->card)))
 		return damaged(image, "its header names no card");
@@ -81,6 +83,25 @@ static int check_section(const struct image *image, unsigned int i)
 	    le32toh(s->segment) >= FLM_SEGMENT_KV ||
 	    (place == FLM_PLACE_HBM ? core >= le32toh(image->file->cores) : core != FLM_CORE_ALL))
 		return damaged(image, what);
+	return 0;
+}
+
+/* Each section with a place has its segment, in the cores that see it, for itself. */
+static int check_segments(const struct image *image)
+{
+	for (unsigned int i = 0; i < image->count; i++) {
+		const struct flm_section *a = &image->sections[i];
+
+		for (unsigned int j = 0; j < i; j++) {
+			const struct flm_section *b = &image->sections[j];
+
+			if (le32toh(a->place) != FLM_PLACE_NONE &&
+			    le32toh(b->place) != FLM_PLACE_NONE && a->segment == b->segment &&
+			    (a->core == b->core || le32toh(a->core) == FLM_CORE_ALL ||
+			     le32toh(b->core) == FLM_CORE_ALL))
+				return damaged(image, "two of its sections have one segment");
+		}
+	}
 	return 0;
 }
 
@@ -120,6 +141,9 @@ static int check_model(struct image *image)
 		return flm_fail(-EPROTO, "%s holds a model of architecture %u, which this library does "
 				"not know; it needs a newer release", image->path,
 				le32toh(m->arch));
+	for (unsigned int i = 0; i < sizeof(m->reserved) / sizeof(m->reserved[0]); i++)
+		if (m->reserved[i])
+			return damaged(image, "its model table has reserved bytes that are not zero");
 	if (!le32toh(m->vocab) || le32toh(m->vocab) > 1u << 24 || !le32toh(m->context) ||
 	    le32toh(m->context) > 1u << 24 || !le32toh(m->chunk) ||
 	    le32toh(m->chunk) > FLM_CHUNK_MAX || le32toh(m->eos_count) > FLM_EOS_MAX ||
@@ -154,7 +178,9 @@ static int check_sections(struct image *image)
 	}
 	if (!has_program)
 		return damaged(image, "it has no program");
-	ret = check_model(image);
+	ret = check_segments(image);
+	if (!ret)
+		ret = check_model(image);
 	if (!ret)
 		ret = find(image, FLM_SECTION_TOKENIZER, &image->tokenizer,
 			   &image->tokenizer_bytes);

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <flightllm/file.h>
+
 #include "lib/flightllm.h"
 
 #define PUBLIC __attribute__((visibility("default")))
@@ -49,10 +51,11 @@ struct flm_bo {
 	uint64_t bytes;
 	enum flm_placement placement;
 	unsigned int core;
+	unsigned int losses;		/* the device's when it was made */
 	void *memory;			/* the CPU's view, once mapped */
 };
 
-/* What flm_bo_write() and _read() need; made on first use. */
+/* What flm_bo_write() and _read() need; made with the first buffer in card memory. */
 struct copy {
 	struct flm_context *context;
 	struct flm_queue *queue;
@@ -64,10 +67,19 @@ struct flm_device {
 	struct seam seam;
 	char node[FLM_NAME_BYTES], bus[FLM_NAME_BYTES];
 	bool is_soft;
-	unsigned int max_points;	/* preemption points a job may ask for */
-	pthread_mutex_t lock;		/* of copy */
+	pthread_mutex_t asking;		/* one at a time: the next question ends an answer */
+	unsigned int points;		/* that a job may ask for, as last told; atomic */
+	pthread_mutex_t lock;		/* of copy, and of buffers being mapped */
 	struct copy copy;
+	/*
+	 * Resets of the card that were noticed; atomic. The copies' context shows them, which is
+	 * older than any buffer in card memory: what was made before one has lost its bytes.
+	 */
+	unsigned int losses;
 };
+
+/* What a reset of the card means to who finds it out. */
+#define RESET_TEXT "the card was reset and what its memory held is lost; load the model again"
 
 /*
  * An ioctl by name; its failure becomes the error's text, and a card that is gone or has failed is
@@ -75,7 +87,25 @@ struct flm_device {
  */
 int device_ask(struct flm_device *device, unsigned long request, void *argument, const char *name);
 
+/*
+ * Preemption points that a job may ask for. The driver's answer grows with the rate that it
+ * measures, so it is asked again when what is known is less than `wanted`.
+ */
+unsigned int device_points(struct flm_device *device, unsigned int wanted);
+
 void copy_fini(struct flm_device *device);
+
+/* Maps a host buffer, once: bo->memory. */
+int bo_map(struct flm_bo *bo);
+
+/* True when the buffer lies in card memory that a reset has wiped. */
+bool bo_is_lost(const struct flm_bo *bo);
+
+/* True when the context was lost in a reset. */
+bool context_is_lost(const struct flm_context *context);
+
+/* Takes a segment from all cores, and leaves the error's text alone. */
+int context_unbind(struct flm_context *context, unsigned int segment);
 
 /* A copy queue, and one copy in it; segments as core 0 sees them. */
 int queue_new_copy(struct flm_context *context, struct flm_queue **queue);
@@ -93,8 +123,7 @@ struct flm_model {
 	struct flm_bo *bo[MODEL_BINDINGS_MAX];
 	struct flm_binding binding[MODEL_BINDINGS_MAX];	/* of every context that runs it */
 	unsigned int bindings;
-	uint32_t page_bytes[8];		/* of a KV page, by core */
-	unsigned int max_points;	/* preemption points a job may ask for */
+	uint32_t page_bytes[FLM_CORES_MAX];	/* of a KV page, by core */
 };
 
 #endif

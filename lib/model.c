@@ -155,18 +155,19 @@ PUBLIC int flm_model_load(struct flm_device *device, const char *path,
 		return flm_fail(-ENOMEM, "no memory for a model");
 	}
 	m->device = device;
-	m->max_points = device->max_points;
 	fill_info(&image, &m->info);
 	m->notes = strndup(image.notes ? image.notes : "", image.notes_bytes);
 	m->info.notes = m->notes;
 	for (unsigned int c = 0; c < m->info.cores; c++)
 		m->page_bytes[c] = le32toh(image.model->kv_page_bytes[c]);
 	ret = m->notes ? fits_card(&image, device, m) : flm_fail(-ENOMEM, "no memory for a model");
-	if (!ret && image.tokenizer &&
-	    flm_tokenizer_load(image.tokenizer, image.tokenizer_bytes, why, sizeof(why),
-			       &m->tokenizer))
-		ret = flm_fail(-EBADMSG, "%s: its tokenizer: %s; compile it again with a sound "
-			       "tokenizer.model", path, why);
+	if (!ret && image.tokenizer) {
+		ret = flm_tokenizer_load(image.tokenizer, image.tokenizer_bytes, why, sizeof(why),
+					 &m->tokenizer);
+		if (ret)
+			flm_fail(ret, "%s: its tokenizer: %s; compile it again with a sound "
+				 "tokenizer.model", path, why);
+	}
 	for (unsigned int i = 0; !ret && i < image.count; i++) {
 		if (le32toh(image.sections[i].place) == FLM_PLACE_NONE)
 			continue;
@@ -177,6 +178,10 @@ PUBLIC int flm_model_load(struct flm_device *device, const char *path,
 			ret = upload(m, &image, i, options, &done);
 	}
 	image_close(&image);
+	/* A reset between two sections shows in the buffer that was there before it. */
+	for (unsigned int i = 0; !ret && i < m->bindings; i++)
+		if (bo_is_lost(m->bo[i]))
+			ret = flm_fail(-ECANCELED, "%s: " RESET_TEXT, device->node);
 	if (ret) {
 		flm_model_free(m);
 		return ret;

@@ -71,12 +71,36 @@ PUBLIC int flm_context_bind(struct flm_context *context, const struct flm_bindin
 		rows[i].core = bindings[i].core;
 		if (!bindings[i].bo)
 			continue;
+		if (bo_is_lost(bindings[i].bo))
+			return flm_fail(-ECANCELED, "%s: " RESET_TEXT, context->device->node);
 		rows[i].handle = bindings[i].bo->handle;
 		rows[i].rights = bindings[i].rights;
 		rows[i].offset = bindings[i].offset;
 		rows[i].length = bindings[i].bytes;
 	}
 	return device_ask(context->device, DRM_IOCTL_FLIGHTLLM_SEGMENT_BIND, &bind, "SEGMENT_BIND");
+}
+
+bool context_is_lost(const struct flm_context *context)
+{
+	struct drm_flightllm_fault_query query = { .context = context->id };
+	struct seam *seam = &context->device->seam;
+
+	return !seam->ioctl(seam->handle, DRM_IOCTL_FLIGHTLLM_FAULT_QUERY, &query) && query.lost;
+}
+
+int context_unbind(struct flm_context *context, unsigned int segment)
+{
+	struct drm_flightllm_binding row = {
+		.segment = segment, .core = DRM_FLIGHTLLM_CORE_ALL,
+	};
+	struct drm_flightllm_segment_bind bind = {
+		.context = context->id, .bindings = (uintptr_t)&row, .count = 1,
+		.stride = sizeof(row),
+	};
+	struct seam *seam = &context->device->seam;
+
+	return seam->ioctl(seam->handle, DRM_IOCTL_FLIGHTLLM_SEGMENT_BIND, &bind);
 }
 
 static int queue_new(struct flm_context *context, struct drm_flightllm_queue_create *create,
@@ -145,7 +169,10 @@ static int submit(struct flm_queue *queue, const struct drm_flightllm_job *jobs,
 	};
 	int ret = device_ask(queue->device, DRM_IOCTL_FLIGHTLLM_SUBMIT, &submit, "SUBMIT");
 
-	*seqno = submit.seqno;
+	if (ret == -E2BIG)
+		flm_fail(ret, "%s: the driver does not allow jobs of so many tokens now; ask for fewer at a "
+			 "time", queue->device->node);
+	*seqno = ret ? 0 : submit.seqno;
 	return ret;
 }
 

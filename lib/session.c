@@ -25,6 +25,9 @@
 /* Streaming: the card interrupts for new tokens, but no more often than this. */
 #define NOTIFY_MS	10
 
+/* Times that a part is cut again before its refusal is believed. */
+#define REFUSALS_MAX	8
+
 struct flm_session {
 	struct flm_model *model;
 	struct flm_context *context;
@@ -38,7 +41,7 @@ struct flm_session {
 	unsigned int cached;		/* positions in the KV cache */
 	bool is_pending;
 	uint32_t pending;
-	bool is_lost;			/* the card was reset */
+	bool is_lost;			/* the card or the queue was reset */
 	uint64_t running;		/* seqno of the job a stop would end; atomic */
 	bool stop;			/* atomic: asked for since the request began */
 };
@@ -49,6 +52,7 @@ struct part {
 	unsigned int count, generate;
 	unsigned int first_position;
 	unsigned int done;		/* tokens of earlier parts */
+	bool fills_context;		/* its tokens are all that there is room for */
 	/* how it went */
 	unsigned int points;		/* preemption points reached */
 	unsigned int tokens_made;	/* that count: what the caller cut off does not */
@@ -112,9 +116,10 @@ static int make_buffers(struct flm_session *session)
 			 &session->job);
 	if (ret)
 		return ret;
-	session->memory = flm_bo_map(session->job);
-	if (!session->memory)
-		return flm_fail(-ENOMEM, "the job buffer cannot be mapped");
+	ret = bo_map(session->job);
+	if (ret)
+		return ret;
+	session->memory = session->job->memory;
 	bindings[count++] = (struct flm_binding) {
 		.segment = FLM_SEGMENT_JOB, .core = FLM_ALL_CORES, .bo = session->job,
 		.bytes = flm_bo_bytes(session->job), .rights = FLM_READ | FLM_WRITE,
@@ -185,10 +190,13 @@ static int need_logits(struct flm_session *session, uint64_t bytes)
 		return ret;
 	binding.bo = bo;
 	binding.bytes = flm_bo_bytes(bo);
-	ret = flm_context_bind(session->context, &binding, 1);
-	if (ret || !flm_bo_map(bo)) {
+	/* Mapped first: once it is bound, the card writes to it and not to the one before. */
+	ret = bo_map(bo);
+	if (!ret)
+		ret = flm_context_bind(session->context, &binding, 1);
+	if (ret) {
 		flm_bo_free(bo);
-		return ret ? ret : flm_fail(-ENOMEM, "the logits buffer cannot be mapped");
+		return ret;
 	}
 	flm_bo_free(session->logits);
 	session->logits = bo;
@@ -291,7 +299,7 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 		.max_points = (part->count + session->model->info.chunk - 1) /
 			session->model->info.chunk + part->generate,
 	};
-	uint64_t start = now_ns(), first = 0, seqno;
+	uint64_t start = now_ns(), first = 0, seqno = 0;
 	struct flm_completion done = { 0 };
 	bool is_cut = false;
 	unsigned int seen = 0;
@@ -323,11 +331,11 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 	__atomic_store_n(&session->running, 0, __ATOMIC_SEQ_CST);
 	if (done.status == FLM_STATUS_FAULT)
 		return fault_text(&done);
-	if (done.status == FLM_STATUS_RESET || done.status == FLM_STATUS_LOST) {
-		session->is_lost = true;
-		return flm_fail(-ECANCELED, "the card was reset and the session's memory is lost; "
-				"load the model again");
-	}
+	if (done.status == FLM_STATUS_LOST)
+		return flm_fail(-ECANCELED, RESET_TEXT);
+	if (done.status == FLM_STATUS_RESET)
+		return flm_fail(-ECANCELED, "the session's queue was reset, for the job did not come to "
+				"its end; begin a new session, and see 'dmesg'");
 	if (!is_cut)
 		hand_over(session, request, part, &seen, done.tokens);
 	part->tokens_made = seen;
@@ -372,8 +380,8 @@ static int check(const struct flm_session *session, const struct flm_request *re
 	unsigned int used = flm_session_position((struct flm_session *)session);
 
 	if (session->is_lost)
-		return flm_fail(-ECANCELED, "the card was reset and the session's memory is lost; "
-				"load the model again");
+		return flm_fail(-ECANCELED, "the session was lost in a reset; begin a new one, with the "
+				"model loaded again if the card was reset");
 	if (!request->count && !session->is_pending)
 		return flm_fail(-EINVAL, "nothing to go on from: the session is empty and the prompt "
 				"has no token");
@@ -398,7 +406,7 @@ static void copy_logits(struct flm_session *session, const struct flm_request *r
 			unsigned int from)
 {
 	unsigned int vocab = session->model->info.vocab, first = request->logit_first;
-	const float *logits = flm_bo_map(session->logits);
+	const float *logits = session->logits->memory;
 	unsigned int last = session->cached;
 
 	for (unsigned int p = first > from ? first : from; p < last; p++)
@@ -407,13 +415,76 @@ static void copy_logits(struct flm_session *session, const struct flm_request *r
 			       logits + (size_t)(p - first) * vocab, 4 * (size_t)vocab);
 }
 
+/*
+ * Makes part the next job of what is left of a request: part->count tokens to feed, `wanted` to
+ * generate. What needs more preemption points than a job may have is cut: first the prompt, in
+ * whole chunks.
+ */
+static void cut_part(struct flm_session *session, struct part *part, unsigned int wanted)
+{
+	unsigned int chunk = session->model->info.chunk;
+	unsigned int chunks = (part->count + chunk - 1) / chunk, limit;
+	/* The card knows whole pages only; and the last token takes no position. */
+	unsigned int space = session->capacity - session->cached - part->count + 1;
+
+	part->first_position = session->cached;
+	part->generate = wanted < space ? wanted : space;
+	limit = device_points(session->model->device, chunks + part->generate);
+	if (chunks + !!part->generate > limit) {
+		part->count = (limit - !!part->generate) * chunk;
+		part->generate = 0;
+	} else if (part->generate > limit - chunks) {
+		part->generate = limit - chunks;
+	}
+	part->fills_context = space < wanted && part->generate == space;
+}
+
+/*
+ * Runs the parts of a request one after the other; prompt: its tokens, `count` of them, the pending
+ * one first. The limit on points is the driver's word to the whole device: when another thread's
+ * question has lowered it before a part is submitted, the part is refused and cut again.
+ */
+static int run_parts(struct flm_session *session, const struct flm_request *request,
+		     uint32_t *prompt, unsigned int count, struct flm_result *result)
+{
+	const uint32_t *tokens = prompt;
+	unsigned int refusals = 0;
+	int ret;
+
+	for (;;) {
+		struct part part = { .tokens = tokens, .count = count, .done = result->tokens };
+
+		cut_part(session, &part, request->generate - result->tokens);
+		ret = run_part(session, request, &part, result);
+		if (ret == -E2BIG && refusals++ < REFUSALS_MAX) {
+			device_points(session->model->device, UINT32_MAX);
+			continue;
+		}
+		if (ret)
+			return ret;
+		account(session, &part);
+		result->tokens += part.tokens_made;
+		result->end = part.end;
+		if (part.end != FLM_END_COUNT)
+			return 0;
+		tokens += part.count;
+		count -= part.count;
+		if (count)
+			continue;
+		if (part.fills_context)
+			result->end = FLM_END_CONTEXT_FULL;
+		if (result->end != FLM_END_COUNT || result->tokens >= request->generate)
+			return 0;
+		prompt[0] = session->pending;
+		tokens = prompt;
+		count = 1;
+	}
+}
+
 PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_request *request,
 				struct flm_result *result)
 {
-	unsigned int chunk = session->model->info.chunk;
-	unsigned int limit = session->model->max_points;
-	struct part part = { 0 };
-	unsigned int start = session->cached;
+	unsigned int start = session->cached, count = 0;
 	uint32_t *prompt;
 	int ret;
 
@@ -430,60 +501,15 @@ PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_re
 	prompt = malloc((request->count + 1) * sizeof(*prompt));
 	if (!prompt)
 		return flm_fail(-ENOMEM, "no memory for a prompt of %u tokens", request->count);
-	__atomic_store_n(&session->stop, false, __ATOMIC_SEQ_CST);
-	part.tokens = prompt;
 	if (session->is_pending)
-		prompt[part.count++] = session->pending;
+		prompt[count++] = session->pending;
 	if (request->count)
-		memcpy(prompt + part.count, request->tokens, 4ull * request->count);
-	part.count += request->count;
-	part.first_position = session->cached;
-
-	/* A prompt that needs more preemption points than a job may have goes ahead in parts. */
-	while (!ret && (part.count + chunk - 1) / chunk + 1 > limit) {
-		struct part head = part;
-
-		head.count = (limit - 1) * chunk;
-		head.generate = 0;
-		ret = run_part(session, request, &head, result);
-		if (ret)
-			break;
-		account(session, &head);
-		if (head.end == FLM_END_STOPPED) {
-			result->end = FLM_END_STOPPED;
-			goto out_free;
-		}
-		part.tokens += head.count;
-		part.count -= head.count;
-		part.first_position += head.count;
-	}
-	while (!ret) {
-		unsigned int room = limit - (part.count + chunk - 1) / chunk;
-		/* The card knows whole pages only; and the last token takes no position. */
-		unsigned int space = session->capacity - part.first_position - part.count + 1;
-		unsigned int wanted = request->generate - result->tokens;
-
-		part.generate = wanted;
-		if (part.generate > space)
-			part.generate = space;
-		if (part.generate > room)
-			part.generate = room;
-		ret = run_part(session, request, &part, result);
-		if (ret)
-			break;
-		account(session, &part);
-		result->tokens += part.tokens_made;
-		result->end = part.end;
-		if (part.end == FLM_END_COUNT && space < wanted && part.generate == space)
-			result->end = FLM_END_CONTEXT_FULL;
-		if (result->end != FLM_END_COUNT || result->tokens >= request->generate)
-			break;
-		prompt[0] = session->pending;
-		part = (struct part) { .tokens = prompt, .count = 1, .done = result->tokens,
-				       .first_position = session->cached };
-	}
-out_free:
+		memcpy(prompt + count, request->tokens, 4ull * request->count);
+	__atomic_store_n(&session->stop, false, __ATOMIC_SEQ_CST);
+	ret = run_parts(session, request, prompt, count + request->count, result);
 	free(prompt);
+	if (ret == -ECANCELED)
+		session->is_lost = true;
 	if (!ret && request->logits && request->logit_count)
 		copy_logits(session, request, start);
 	return ret;

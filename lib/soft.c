@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The card in the process: loads libflightllm-card.so, answers the driver's ioctls over it. This
- * file is the device and its memory; the rest is soft_job.c.
+ * The card in the process: loads libflightllm-card.so and answers the driver's ioctls over it. This
+ * file is the device: its registers, interrupts and queries, and which function answers which
+ * ioctl. One lock is held in all of them but WAIT.
  */
 #include <dlfcn.h>
 #include <endian.h>
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <drm/flightllm_accel.h>
@@ -18,7 +19,8 @@
 #include "lib/internal.h"
 #include "lib/soft.h"
 
-#define MAP_SHIFT 40		/* mmap offset of a buffer: its handle, shifted so far */
+#define STEP_NS		50000000	/* tokens may come without an interrupt: look so often */
+#define STRIDE_MAX	4096
 
 uint32_t soft_read(struct soft *soft, uint32_t reg)
 {
@@ -46,288 +48,49 @@ void soft_write64(struct soft *soft, uint32_t reg, uint64_t value)
 	soft->card_reg_write(soft->card, reg, &value, 8);
 }
 
-void *soft_dma_new(struct soft *soft, uint64_t bytes)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* ---- Interrupts ---- */
 
-	if (memory == MAP_FAILED)
-		return NULL;
-	if (soft->card_dma_map(soft->card, (uintptr_t)memory, bytes, memory,
-			       CARD_DMA_READ | CARD_DMA_WRITE)) {
-		munmap(memory, bytes);
-		return NULL;
-	}
-	return memory;
+static void on_card_interrupt(void *opaque, unsigned int vector)
+{
+	struct soft *soft = opaque;
+
+	(void)vector;
+	pthread_mutex_lock(&soft->wake);
+	soft->events++;
+	pthread_cond_broadcast(&soft->woken);
+	pthread_mutex_unlock(&soft->wake);
 }
 
-void soft_dma_free(struct soft *soft, void *memory, uint64_t bytes)
+int64_t soft_now_ns(void)
 {
-	if (!memory)
-		return;
-	soft->card_dma_unmap(soft->card, (uintptr_t)memory, bytes);
-	munmap(memory, bytes);
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
-/* ---- Card memory: first fit over extents ---- */
-
-static uint64_t region_largest(const struct soft_region *region)
+void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline)
 {
-	uint64_t at = 0, largest = 0;
+	int64_t until = soft_now_ns() + STEP_NS;
+	struct timespec time;
 
-	for (const struct soft_extent *e = region->extents; e; e = e->next) {
-		if (e->start - at > largest)
-			largest = e->start - at;
-		at = e->start + e->bytes;
-	}
-	return region->size - at > largest ? region->size - at : largest;
+	if (until > deadline)
+		until = deadline;
+	time = (struct timespec) { .tv_sec = until / 1000000000, .tv_nsec = until % 1000000000 };
+	pthread_mutex_lock(&soft->wake);
+	if (soft->events == events && until > 0)
+		pthread_cond_timedwait(&soft->woken, &soft->wake, &time);
+	pthread_mutex_unlock(&soft->wake);
 }
 
-static int region_take(struct soft_region *region, uint64_t bytes, uint64_t limit, uint64_t *start)
+uint64_t soft_events(struct soft *soft)
 {
-	struct soft_extent **at = &region->extents, *extent;
-	uint64_t from = 0;
+	uint64_t events;
 
-	while (*at && (*at)->start - from < bytes) {
-		from = (*at)->start + (*at)->bytes;
-		at = &(*at)->next;
-	}
-	if (from > limit || bytes > limit - from)
-		return -ENOSPC;
-	extent = malloc(sizeof(*extent));
-	if (!extent)
-		return -ENOMEM;
-	*extent = (struct soft_extent) { .start = from, .bytes = bytes, .next = *at };
-	*at = extent;
-	region->used += bytes;
-	*start = from;
-	return 0;
-}
-
-static void region_give(struct soft_region *region, uint64_t start)
-{
-	for (struct soft_extent **at = &region->extents; *at; at = &(*at)->next) {
-		struct soft_extent *extent = *at;
-
-		if (extent->start != start)
-			continue;
-		*at = extent->next;
-		region->used -= extent->bytes;
-		free(extent);
-		return;
-	}
-}
-
-static struct soft_region *region_find(struct soft *soft, unsigned int id)
-{
-	for (unsigned int i = 0; i < soft->region_count; i++)
-		if (soft->regions[i].id == id)
-			return &soft->regions[i];
-	return NULL;
-}
-
-/* ---- Buffers ---- */
-
-struct soft_bo *soft_bo_find(struct soft *soft, uint32_t handle)
-{
-	return handle && handle <= soft->bo_room ? soft->bos[handle - 1] : NULL;
-}
-
-void soft_bo_put(struct soft *soft, struct soft_bo *bo)
-{
-	if (!bo || --bo->references)
-		return;
-	if (bo->memory) {
-		soft->card_dma_unmap(soft->card, bo->address, bo->bytes);
-		munmap(bo->memory, bo->bytes);
-		close(bo->fd);
-		soft->host_used -= bo->bytes;
-	} else if (bo->region) {
-		region_give(bo->region, bo->address);
-	}
-	free(bo);
-}
-
-static int bo_handle(struct soft *soft, struct soft_bo *bo)
-{
-	uint32_t i;
-	struct soft_bo **more;
-
-	for (i = 0; i < soft->bo_room && soft->bos[i]; i++)
-		;
-	if (i == soft->bo_room) {
-		more = realloc(soft->bos, (i + 64) * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		memset(more + i, 0, 64 * sizeof(*more));
-		soft->bos = more;
-		soft->bo_room += 64;
-	}
-	soft->bos[i] = bo;
-	bo->handle = i + 1;
-	return 0;
-}
-
-static int bo_host(struct soft *soft, struct soft_bo *bo)
-{
-	bo->fd = memfd_create("flightllm-bo", MFD_CLOEXEC);
-	if (bo->fd < 0)
-		return -errno;
-	if (ftruncate(bo->fd, bo->bytes)) {
-		close(bo->fd);
-		return -ENOMEM;
-	}
-	bo->memory = mmap(NULL, bo->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bo->fd, 0);
-	if (bo->memory == MAP_FAILED) {
-		bo->memory = NULL;
-		close(bo->fd);
-		return -ENOMEM;
-	}
-	bo->address = (uintptr_t)bo->memory;
-	if (soft->card_dma_map(soft->card, bo->address, bo->bytes, bo->memory,
-			       CARD_DMA_READ | CARD_DMA_WRITE)) {
-		munmap(bo->memory, bo->bytes);
-		bo->memory = NULL;
-		close(bo->fd);
-		return -ENOMEM;
-	}
-	soft->host_used += bo->bytes;
-	return 0;
-}
-
-static int bo_create(struct soft *soft, struct drm_flightllm_bo_create *args)
-{
-	struct soft_region *region = NULL;
-	uint64_t block = FLM_HOST_BLOCK, limit = SOFT_HOST_MAX;
-	struct soft_bo *bo;
-	int ret;
-
-	if (!args->size || args->flags & ~(DRM_FLIGHTLLM_BO_VISIBLE | DRM_FLIGHTLLM_BO_USERPTR) ||
-	    args->user_address || args->reserved[0] || args->reserved[1])
-		return -EINVAL;
-	if (args->flags & DRM_FLIGHTLLM_BO_USERPTR)
-		return -EOPNOTSUPP;
-	switch (args->placement) {
-	case DRM_FLIGHTLLM_BO_HBM:
-		if (args->core >= soft->cores)
-			return -EINVAL;
-		region = region_find(soft, FLM_REGION_HBM + args->core);
-		break;
-	case DRM_FLIGHTLLM_BO_DDR:
-		region = region_find(soft, FLM_REGION_DDR);
-		break;
-	case DRM_FLIGHTLLM_BO_HOST:
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (args->placement != DRM_FLIGHTLLM_BO_HBM && args->core)
-		return -EINVAL;
-	if (region) {
-		block = region->block;
-		limit = region->size;
-	}
-	if (args->size > limit)
-		return -E2BIG;
-	bo = calloc(1, sizeof(*bo));
-	if (!bo)
-		return -ENOMEM;
-	*bo = (struct soft_bo) {
-		.references = 1, .placement = args->placement, .core = args->core,
-		.flags = args->flags, .bytes = (args->size + block - 1) / block * block,
-		.region = region, .fd = -1,
-	};
-	if (region)
-		ret = region_take(region, bo->bytes, args->flags & DRM_FLIGHTLLM_BO_VISIBLE ?
-				  region->visible : region->size, &bo->address);
-	else
-		ret = bo_host(soft, bo);
-	if (ret) {
-		if (region) {
-			args->total = region->size;
-			args->free = region->size - region->used;
-			args->largest = region_largest(region);
-		}
-		free(bo);
-		return ret;
-	}
-	ret = region ? soft_job_clear(soft, bo) : 0;
-	if (!ret)
-		ret = bo_handle(soft, bo);
-	if (ret) {
-		soft_bo_put(soft, bo);
-		return ret;
-	}
-	args->size = bo->bytes;
-	args->handle = bo->handle;
-	return 0;
-}
-
-static int bo_close(struct soft *soft, const struct drm_gem_close *args)
-{
-	struct soft_bo *bo = soft_bo_find(soft, args->handle);
-
-	if (!bo)
-		return -EINVAL;
-	soft->bos[args->handle - 1] = NULL;
-	bo->handle = 0;
-	soft_bo_put(soft, bo);
-	for (unsigned int i = 0; i < SOFT_CONTEXTS; i++)
-		if (soft->contexts[i])
-			soft_retire(soft, soft->contexts[i]);
-	return 0;
-}
-
-static bool bo_is_visible(const struct soft_bo *bo)
-{
-	return bo->memory || (bo->region && bo->address + bo->bytes <= bo->region->visible);
-}
-
-static int bo_mmap_offset(struct soft *soft, struct drm_flightllm_bo_mmap_offset *args)
-{
-	struct soft_bo *bo = soft_bo_find(soft, args->handle);
-
-	if (args->flags)
-		return -EINVAL;
-	if (!bo)
-		return -ENOENT;
-	if (!bo_is_visible(bo))
-		return -ENXIO;
-	args->offset = (uint64_t)args->handle << MAP_SHIFT;
-	return 0;
-}
-
-static int bo_info(struct soft *soft, struct drm_flightllm_bo_info *args)
-{
-	struct soft_bo *bo = soft_bo_find(soft, args->handle);
-
-	if (args->pad || args->reserved[0] || args->reserved[1])
-		return -EINVAL;
-	if (!bo)
-		return -ENOENT;
-	*args = (struct drm_flightllm_bo_info) {
-		.handle = args->handle, .size = bo->bytes, .placement = bo->placement,
-		.core = bo->core, .flags = bo->flags, .resident = 1,
-		.visible = bo_is_visible(bo),
-	};
-	return 0;
-}
-
-static void *soft_seam_map(void *handle, uint64_t offset, uint64_t bytes)
-{
-	struct soft *soft = handle;
-	struct soft_bo *bo;
-	void *memory = MAP_FAILED;
-
-	pthread_mutex_lock(&soft->lock);
-	bo = soft_bo_find(soft, offset >> MAP_SHIFT);
-	errno = EINVAL;
-	if (bo && bytes <= bo->bytes && bo_is_visible(bo))
-		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-			      bo->memory ? bo->fd : soft->card_bar_fd(soft->card, FLM_BAR_MEMORY),
-			      bo->memory ? 0 : bo->region->bar2 + bo->address);
-	pthread_mutex_unlock(&soft->lock);
-	return memory;
+	pthread_mutex_lock(&soft->wake);
+	events = soft->events;
+	pthread_mutex_unlock(&soft->wake);
+	return events;
 }
 
 /* ---- Queries ---- */
@@ -462,19 +225,33 @@ static int dev_query(struct soft *soft, struct drm_flightllm_dev_query *args)
 	return 0;
 }
 
+int soft_array_row(uint64_t pointer, uint32_t stride, uint32_t i, void *row, uint32_t bytes)
+{
+	const uint8_t *from = (const uint8_t *)(uintptr_t)pointer + (uint64_t)stride * i;
+
+	memset(row, 0, bytes);
+	if (stride > STRIDE_MAX)
+		return -E2BIG;
+	memcpy(row, from, stride < bytes ? stride : bytes);
+	for (uint32_t at = bytes; at < stride; at++)
+		if (from[at])
+			return -E2BIG;
+	return 0;
+}
+
 static int locked_ioctl(struct soft *soft, unsigned long request, void *argument)
 {
 	switch (request) {
 	case DRM_IOCTL_GEM_CLOSE:
-		return bo_close(soft, argument);
+		return soft_bo_close(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_DEV_QUERY:
 		return dev_query(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_BO_CREATE:
-		return bo_create(soft, argument);
+		return soft_bo_create(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_BO_MMAP_OFFSET:
-		return bo_mmap_offset(soft, argument);
+		return soft_bo_mmap_offset(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_BO_INFO:
-		return bo_info(soft, argument);
+		return soft_bo_info(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_CONTEXT_CREATE:
 		return soft_context_create(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_CONTEXT_DESTROY:
@@ -517,17 +294,6 @@ static int soft_seam_ioctl(void *handle, unsigned long request, void *argument)
 }
 
 /* ---- Opening and closing ---- */
-
-static void on_card_interrupt(void *opaque, unsigned int vector)
-{
-	struct soft *soft = opaque;
-
-	(void)vector;
-	pthread_mutex_lock(&soft->wake);
-	soft->events++;
-	pthread_cond_broadcast(&soft->woken);
-	pthread_mutex_unlock(&soft->wake);
-}
 
 static void soft_seam_close(void *handle)
 {
@@ -624,6 +390,7 @@ int soft_open(const char *profile, struct seam *seam)
 	struct card_options options = { .profile = profile };
 	struct card_host host = { .interrupt = on_card_interrupt };
 	char error[CARD_ERROR_BYTES];
+	pthread_condattr_t attributes;
 	struct soft *soft;
 	int ret;
 
@@ -632,7 +399,10 @@ int soft_open(const char *profile, struct seam *seam)
 		return flm_fail(-ENOMEM, "no memory for a card");
 	pthread_mutex_init(&soft->lock, NULL);
 	pthread_mutex_init(&soft->wake, NULL);
-	pthread_cond_init(&soft->woken, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&soft->woken, &attributes);
+	pthread_condattr_destroy(&attributes);
 	soft->library = load_library();
 	if (!soft->library)
 		ret = flm_fail(-ENODEV, "%s; --emulate needs libflightllm-card.so, which 'make' builds "
@@ -656,7 +426,7 @@ int soft_open(const char *profile, struct seam *seam)
 		soft->card_queues = SOFT_QUEUES;
 	find_regions(soft);
 	*seam = (struct seam) {
-		.ioctl = soft_seam_ioctl, .map = soft_seam_map, .close = soft_seam_close,
+		.ioctl = soft_seam_ioctl, .map = soft_bo_map, .close = soft_seam_close,
 		.handle = soft,
 	};
 	return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The seam's second side: what the kernel driver does, done over a card in the process. Buffers and
- * memory are soft.c, contexts, queues and jobs soft_job.c. Bus addresses are addresses of the
- * process.
+ * The seam's second side: what the kernel driver does, done over a card in the process. soft.c is
+ * the device, soft_bo.c memory and buffers, soft_context.c contexts, soft_job.c queues and jobs.
+ * Bus addresses are addresses of the process.
  */
 #ifndef LIB_SOFT_H
 #define LIB_SOFT_H
@@ -128,43 +128,87 @@ uint64_t soft_read64(struct soft *soft, uint32_t reg);
 void soft_write(struct soft *soft, uint32_t reg, uint32_t value);
 void soft_write64(struct soft *soft, uint32_t reg, uint64_t value);
 
+/* CLOCK_MONOTONIC. */
+int64_t soft_now_ns(void);
+
+/* Interrupts so far, and sleep until there are more, or for a moment, at most until deadline. */
+uint64_t soft_events(struct soft *soft);
+void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline);
+
+/*
+ * Row i of an array {pointer, count, stride} as a structure of `bytes`: what a shorter stride
+ * leaves out is zero, what a longer one adds must be, else -E2BIG.
+ */
+int soft_array_row(uint64_t pointer, uint32_t stride, uint32_t i, void *row, uint32_t bytes);
+
+/* ---- soft_bo.c; the lock is held from here on, but for soft_bo_map() and soft_wait() ---- */
+
+struct drm_flightllm_bo_create;
+struct drm_flightllm_bo_info;
+struct drm_flightllm_bo_mmap_offset;
+struct drm_gem_close;
+
 /* Memory that the card can reach, page-aligned and zero; NULL when there is none left. */
 void *soft_dma_new(struct soft *soft, uint64_t bytes);
 void soft_dma_free(struct soft *soft, void *memory, uint64_t bytes);
 
-/* Interrupts so far, and sleep until there are more or until deadline (CLOCK_MONOTONIC). */
-uint64_t soft_events(struct soft *soft);
-void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline);
-
-/* By handle, NULL if there is none. The lock is held, as in all that follow. */
+/* By handle, NULL if there is none. */
 struct soft_bo *soft_bo_find(struct soft *soft, uint32_t handle);
 void soft_bo_put(struct soft *soft, struct soft_bo *bo);
 
-/* Fills a buffer with zeroes before anybody sees it. */
-int soft_job_clear(struct soft *soft, struct soft_bo *bo);
+/* The ioctls: 0 or -errno. */
+int soft_bo_create(struct soft *soft, struct drm_flightllm_bo_create *args);
+int soft_bo_close(struct soft *soft, const struct drm_gem_close *args);
+int soft_bo_mmap_offset(struct soft *soft, struct drm_flightllm_bo_mmap_offset *args);
+int soft_bo_info(struct soft *soft, struct drm_flightllm_bo_info *args);
 
-/* The ioctls of soft_job.c: 0 or -errno, with the lock held (WAIT: not held). */
+/* struct seam's map. */
+void *soft_bo_map(void *handle, uint64_t offset, uint64_t bytes);
+
+/* ---- soft_context.c ---- */
+
 struct drm_flightllm_context_create;
 struct drm_flightllm_context_destroy;
-struct drm_flightllm_segment_bind;
-struct drm_flightllm_queue_create;
-struct drm_flightllm_queue_destroy;
-struct drm_flightllm_submit;
-struct drm_flightllm_wait;
-struct drm_flightllm_stop;
 struct drm_flightllm_fault_query;
+struct drm_flightllm_segment_bind;
+
+struct soft_context *soft_context_find(struct soft *soft, uint32_t id);
+void soft_context_free(struct soft *soft, struct soft_context *context);
+
+/* Makes the next generation from context->now. -EAGAIN: jobs still use the row it needs. */
+int soft_generation_make(struct soft *soft, struct soft_context *context);
+
+/* Lets go of the newest generation's buffers, which no job may use. Cannot fail. */
+void soft_generation_empty(struct soft *soft, struct soft_context *context);
+
+/* Lets go of what no job needs any more. */
+void soft_retire(struct soft *soft, struct soft_context *context);
+
 int soft_context_create(struct soft *soft, struct drm_flightllm_context_create *args);
 int soft_context_destroy(struct soft *soft, const struct drm_flightllm_context_destroy *args);
 int soft_segment_bind(struct soft *soft, struct drm_flightllm_segment_bind *args);
+int soft_fault_query(struct soft *soft, struct drm_flightllm_fault_query *args);
+
+/* ---- soft_job.c ---- */
+
+struct drm_flightllm_queue_create;
+struct drm_flightllm_queue_destroy;
+struct drm_flightllm_stop;
+struct drm_flightllm_submit;
+struct drm_flightllm_wait;
+
+/* Slots that the card has finished. */
+uint32_t soft_queue_head(const struct soft_queue *queue);
+
 int soft_queue_create(struct soft *soft, struct drm_flightllm_queue_create *args);
 int soft_queue_destroy(struct soft *soft, const struct drm_flightllm_queue_destroy *args);
 int soft_submit(struct soft *soft, struct drm_flightllm_submit *args);
 int soft_wait(struct soft *soft, struct drm_flightllm_wait *args);
 int soft_stop(struct soft *soft, const struct drm_flightllm_stop *args);
-int soft_fault_query(struct soft *soft, struct drm_flightllm_fault_query *args);
 
-/* Lets go of what no job needs any more. */
-void soft_retire(struct soft *soft, struct soft_context *context);
+/* Fills a buffer with zeroes before anybody sees it; afterwards nothing here refers to it. */
+int soft_job_clear(struct soft *soft, struct soft_bo *bo);
+
 /* Frees all queues and contexts. */
 void soft_job_fini(struct soft *soft);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Contexts, queues and jobs over a card in the process. Job number s of a queue is slot s - 1 of
+ * Queues and jobs over a card in the process. Job number s of a queue is slot s - 1 of
  * its ring, so that how a job ended is read from the completion row of the same number: nothing
  * is kept twice.
  */
@@ -15,344 +15,21 @@
 #include "lib/internal.h"
 #include "lib/soft.h"
 
-#define BINDINGS_MAX	4096
 #define SYNCS_MAX	64
-#define STRIDE_MAX	4096
-#define RIGHTS		(FLM_RIGHT_R | FLM_RIGHT_W | FLM_RIGHT_X)
 #define QUEUE_BYTES	(3 * 4096)	/* ring, completions, status page */
 #define SETUP_NS	1000000000ll	/* that the card may take for a queue command */
 
 _Static_assert(SOFT_SLOTS * sizeof(struct flm_slot) == 4096, "a ring is a page");
 _Static_assert(SOFT_SLOTS * sizeof(struct flm_done) == 4096, "so are its completions");
 
-static struct soft_context *context_find(struct soft *soft, uint32_t id)
-{
-	return id && id <= SOFT_CONTEXTS ? soft->contexts[id - 1] : NULL;
-}
-
 static struct soft_queue *queue_find(struct soft *soft, uint32_t id)
 {
 	return id && id <= SOFT_QUEUES ? soft->queues[id - 1] : NULL;
 }
 
-static uint32_t queue_head(const struct soft_queue *queue)
+uint32_t soft_queue_head(const struct soft_queue *queue)
 {
 	return le32toh(__atomic_load_n(&queue->status->head, __ATOMIC_ACQUIRE));
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
-void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline)
-{
-	/*
-	 * The condition variable waits by the wall clock, in short steps: a step lost is not
-	 * missed.
-	 */
-	struct timespec until;
-	int64_t left = deadline - now_ns();
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	if (left > 50000000)
-		left = 50000000;
-	if (left <= 0)
-		return;
-	until.tv_nsec += left;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	pthread_mutex_lock(&soft->wake);
-	if (soft->events == events)
-		pthread_cond_timedwait(&soft->woken, &soft->wake, &until);
-	pthread_mutex_unlock(&soft->wake);
-}
-
-uint64_t soft_events(struct soft *soft)
-{
-	uint64_t events;
-
-	pthread_mutex_lock(&soft->wake);
-	events = soft->events;
-	pthread_mutex_unlock(&soft->wake);
-	return events;
-}
-
-/* ---- Generations ---- */
-
-static bool generation_is_used(struct soft *soft, const struct soft_context *context,
-			       uint32_t number)
-{
-	if (number == context->generation)
-		return true;
-	for (unsigned int i = 0; i < SOFT_QUEUES; i++) {
-		const struct soft_queue *queue = soft->queues[i];
-
-		if (!queue || queue->context != context)
-			continue;
-		for (uint32_t slot = queue_head(queue); slot != queue->tail; slot++)
-			if (le32toh(queue->ring[slot % SOFT_SLOTS].generation) == number)
-				return true;
-	}
-	return false;
-}
-
-static void generation_free(struct soft *soft, struct soft_context *context,
-			    struct soft_generation *g)
-{
-	if (!g->number)
-		return;
-	context->page[g->number % FLM_GENERATIONS].generation = 0;
-	for (unsigned int i = 0; i < g->bo_count; i++)
-		soft_bo_put(soft, g->bos[i]);
-	free(g->bos);
-	soft_dma_free(soft, g->tables, soft->cores * FLM_SEGMENTS * sizeof(*g->tables));
-	memset(g, 0, sizeof(*g));
-}
-
-void soft_retire(struct soft *soft, struct soft_context *context)
-{
-	for (unsigned int i = 0; i < FLM_GENERATIONS; i++) {
-		struct soft_generation *g = &context->generations[i];
-
-		if (g->number && !generation_is_used(soft, context, g->number))
-			generation_free(soft, context, g);
-	}
-}
-
-/* Makes the next generation from context->now. -EAGAIN: jobs still use the row it needs. */
-static int generation_make(struct soft *soft, struct soft_context *context)
-{
-	unsigned int rows = soft->cores * FLM_SEGMENTS;
-	uint32_t number = context->generation + 1 ? context->generation + 1 : 1;
-	struct soft_generation *g = &context->generations[number % FLM_GENERATIONS];
-	struct flm_generation *row = &context->page[number % FLM_GENERATIONS];
-
-	soft_retire(soft, context);
-	if (g->number)
-		return -EAGAIN;
-	g->bos = calloc(rows, sizeof(*g->bos));
-	g->tables = soft_dma_new(soft, rows * sizeof(*g->tables));
-	if (!g->bos || !g->tables) {
-		free(g->bos);
-		soft_dma_free(soft, g->tables, rows * sizeof(*g->tables));
-		memset(g, 0, sizeof(*g));
-		return -ENOMEM;
-	}
-	for (unsigned int i = 0; i < rows; i++) {
-		const struct soft_binding *b = &context->now[i];
-		unsigned int region;
-
-		if (!b->bo)
-			continue;
-		b->bo->references++;
-		g->bos[g->bo_count++] = b->bo;
-		region = b->bo->region ? b->bo->region->id : FLM_REGION_HOST;
-		g->tables[i] = (struct flm_segment_row) {
-			.length = htole64(b->length),
-			.blocks = htole64((uint64_t)region << FLM_BLOCK_REGION_SHIFT |
-					  (b->bo->address + b->offset)),
-			.count = htole32(1), .flags = FLM_SEGMENT_CONTIGUOUS,
-			.rights = b->rights,
-		};
-	}
-	g->number = number;
-	row->tables = htole64((uintptr_t)g->tables);
-	row->segments = htole32(FLM_SEGMENTS);
-	__atomic_store_n(&row->generation, htole32(number), __ATOMIC_RELEASE);
-	context->generation = number;
-	soft_retire(soft, context);
-	return 0;
-}
-
-/* ---- Contexts ---- */
-
-int soft_context_create(struct soft *soft, struct drm_flightllm_context_create *args)
-{
-	struct soft_context *context;
-	unsigned int i;
-
-	if (args->flags || args->reserved[0] || args->reserved[1])
-		return -EINVAL;
-	for (i = 0; i < SOFT_CONTEXTS && soft->contexts[i]; i++)
-		;
-	if (i == SOFT_CONTEXTS)
-		return -ENOSPC;
-	context = calloc(1, sizeof(*context));
-	if (!context)
-		return -ENOMEM;
-	context->now = calloc(soft->cores * FLM_SEGMENTS, sizeof(*context->now));
-	context->page = soft_dma_new(soft, 4096);
-	if (!context->now || !context->page || generation_make(soft, context)) {
-		free(context->now);
-		soft_dma_free(soft, context->page, 4096);
-		free(context);
-		return -ENOMEM;
-	}
-	context->id = i + 1;
-	soft->contexts[i] = context;
-	args->id = context->id;
-	return 0;
-}
-
-static void context_free(struct soft *soft, struct soft_context *context)
-{
-	for (unsigned int i = 0; i < FLM_GENERATIONS; i++)
-		generation_free(soft, context, &context->generations[i]);
-	for (unsigned int i = 0; i < soft->cores * FLM_SEGMENTS; i++)
-		soft_bo_put(soft, context->now[i].bo);
-	soft_dma_free(soft, context->page, 4096);
-	free(context->now);
-	soft->contexts[context->id - 1] = NULL;
-	free(context);
-}
-
-int soft_context_destroy(struct soft *soft, const struct drm_flightllm_context_destroy *args)
-{
-	struct soft_context *context = context_find(soft, args->id);
-
-	if (args->pad)
-		return -EINVAL;
-	if (!context || context == soft->own)
-		return -ENOENT;
-	if (context->queues)
-		return -EBUSY;
-	context_free(soft, context);
-	return 0;
-}
-
-/* 0 when a row of SEGMENT_BIND is as it must be. */
-static int binding_check(struct soft *soft, const struct drm_flightllm_binding *b)
-{
-	struct soft_bo *bo = soft_bo_find(soft, b->handle);
-	uint64_t block;
-
-	if (b->segment >= FLM_SEGMENTS || b->reserved ||
-	    (b->core >= soft->cores && b->core != DRM_FLIGHTLLM_CORE_ALL))
-		return -EINVAL;
-	if (!b->handle)
-		return b->rights || b->offset || b->length ? -EINVAL : 0;
-	if (!bo)
-		return -ENOENT;
-	block = bo->region ? bo->region->block : FLM_HOST_BLOCK;
-	if (!b->rights || b->rights & ~RIGHTS || b->offset % block || !b->length ||
-	    b->offset > bo->bytes || b->length > bo->bytes - b->offset)
-		return -EINVAL;
-	return 0;
-}
-
-static void binding_apply(struct soft *soft, struct soft_context *context,
-			  const struct drm_flightllm_binding *b)
-{
-	struct soft_bo *bo = soft_bo_find(soft, b->handle);
-
-	for (unsigned int core = 0; core < soft->cores; core++) {
-		struct soft_binding *now = &context->now[core * FLM_SEGMENTS + b->segment];
-
-		if (b->core != core && b->core != DRM_FLIGHTLLM_CORE_ALL)
-			continue;
-		if (bo)
-			bo->references++;
-		soft_bo_put(soft, now->bo);
-		*now = (struct soft_binding) {
-			.bo = bo, .offset = b->offset, .length = b->length, .rights = b->rights,
-		};
-	}
-}
-
-/*
- * Row i of an array {pointer, count, stride} as a structure of `bytes`: what a shorter stride
- * leaves out is zero, what a longer one adds must be.
- */
-static int array_row(uint64_t pointer, uint32_t stride, uint32_t i, void *row, uint32_t bytes)
-{
-	const uint8_t *from = (const uint8_t *)(uintptr_t)pointer + (uint64_t)stride * i;
-
-	memset(row, 0, bytes);
-	if (stride > STRIDE_MAX)
-		return -E2BIG;
-	memcpy(row, from, stride < bytes ? stride : bytes);
-	for (uint32_t at = bytes; at < stride; at++)
-		if (from[at])
-			return -E2BIG;
-	return 0;
-}
-
-int soft_segment_bind(struct soft *soft, struct drm_flightllm_segment_bind *args)
-{
-	struct soft_context *context = context_find(soft, args->context);
-	unsigned int rows = soft->cores * FLM_SEGMENTS;
-	struct soft_binding *before;
-	struct drm_flightllm_binding b;
-	int ret;
-
-	if (args->flags || args->pad || !args->count || args->count > BINDINGS_MAX || !args->stride)
-		return -EINVAL;
-	if (!context)
-		return -ENOENT;
-	for (uint32_t i = 0; i < args->count; i++) {
-		ret = array_row(args->bindings, args->stride, i, &b, sizeof(b));
-		if (!ret)
-			ret = binding_check(soft, &b);
-		if (ret)
-			return ret;
-	}
-	before = malloc(rows * sizeof(*before));
-	if (!before)
-		return -ENOMEM;
-	memcpy(before, context->now, rows * sizeof(*before));
-	for (unsigned int i = 0; i < rows; i++)
-		if (before[i].bo)
-			before[i].bo->references++;
-	for (uint32_t i = 0; i < args->count; i++) {
-		array_row(args->bindings, args->stride, i, &b, sizeof(b));
-		binding_apply(soft, context, &b);
-	}
-	ret = generation_make(soft, context);
-	if (ret) {
-		for (unsigned int i = 0; i < rows; i++)
-			soft_bo_put(soft, context->now[i].bo);
-		memcpy(context->now, before, rows * sizeof(*before));
-	} else {
-		for (unsigned int i = 0; i < rows; i++)
-			soft_bo_put(soft, before[i].bo);
-		args->generation = context->generation;
-	}
-	free(before);
-	return ret;
-}
-
-int soft_fault_query(struct soft *soft, struct drm_flightllm_fault_query *args)
-{
-	struct soft_context *context = context_find(soft, args->context);
-	uint32_t flags = args->flags;
-
-	if (flags & ~DRM_FLIGHTLLM_FAULT_CLEAR || args->eventfd || args->reserved[0] ||
-	    args->reserved[1])
-		return -EINVAL;
-	if (!context)
-		return -ENOENT;
-	*args = (struct drm_flightllm_fault_query) {
-		.context = args->context, .flags = flags, .count = context->faults,
-		.queue = context->fault_queue, .seqno = le64toh(context->fault.seqno),
-	};
-	if (context->faults)
-		args->fault = (struct drm_flightllm_fault) {
-			.kind = context->fault.fault, .core = context->fault.core,
-			.unit = context->fault.unit, .entry = context->fault.entry,
-			.word = le32toh(context->fault.word),
-			.segment = le32toh(context->fault.segment),
-			.offset = le64toh(context->fault.offset),
-		};
-	if (flags & DRM_FLIGHTLLM_FAULT_CLEAR) {
-		context->faults = 0;
-		context->fault_queue = 0;
-		memset(&context->fault, 0, sizeof(context->fault));
-	}
-	return 0;
 }
 
 /* ---- Queues ---- */
@@ -360,12 +37,12 @@ int soft_fault_query(struct soft *soft, struct drm_flightllm_fault_query *args)
 /* One command to the card's selected queue; the lock is held. */
 static int queue_command(struct soft *soft, unsigned int number, uint32_t command, uint32_t want)
 {
-	int64_t deadline = now_ns() + SETUP_NS;
+	int64_t deadline = soft_now_ns() + SETUP_NS;
 
 	soft_write(soft, FLM_REG_QUEUE_SELECT, number);
 	soft_write(soft, FLM_REG_QUEUE_CONTROL, command);
 	while (soft_read(soft, FLM_REG_QUEUE_STATE) == FLM_QUEUE_BUSY)
-		if (now_ns() > deadline)
+		if (soft_now_ns() > deadline)
 			return -ETIMEDOUT;
 	return soft_read(soft, FLM_REG_QUEUE_STATE) == want ? 0 : -EIO;
 }
@@ -392,7 +69,7 @@ static int queue_setup(struct soft *soft, const struct soft_queue *queue,
 int soft_queue_create(struct soft *soft, struct drm_flightllm_queue_create *args)
 {
 	uint32_t all = (1u << soft->cores) - 1;
-	struct soft_context *context = context_find(soft, args->context);
+	struct soft_context *context = soft_context_find(soft, args->context);
 	volatile uint32_t *doorbell;
 	struct soft_queue *queue;
 	unsigned int i;
@@ -471,7 +148,7 @@ int soft_queue_destroy(struct soft *soft, const struct drm_flightllm_queue_destr
 static void queue_reap(struct soft_queue *queue)
 {
 	struct soft_context *context = queue->context;
-	uint32_t head = queue_head(queue);
+	uint32_t head = soft_queue_head(queue);
 
 	for (; queue->seen != head; queue->seen++) {
 		const struct flm_done *done = &queue->done[queue->seen % SOFT_SLOTS];
@@ -591,17 +268,17 @@ int soft_submit(struct soft *soft, struct drm_flightllm_submit *args)
 	if (args->in_count || args->out_count)
 		return -EOPNOTSUPP;	/* syncobjs are the kernel's */
 	for (uint32_t i = 0; i < args->job_count; i++) {
-		ret = array_row(args->jobs, args->job_stride, i, &job, sizeof(job));
+		ret = soft_array_row(args->jobs, args->job_stride, i, &job, sizeof(job));
 		if (!ret)
 			ret = job_check(soft, queue, &job);
 		if (ret)
 			return ret;
 	}
 	queue_reap(queue);
-	if (queue->tail - queue_head(queue) + args->job_count > SOFT_SLOTS)
+	if (queue->tail - soft_queue_head(queue) + args->job_count > SOFT_SLOTS)
 		return -EBUSY;
 	for (uint32_t i = 0; i < args->job_count; i++) {
-		array_row(args->jobs, args->job_stride, i, &job, sizeof(job));
+		soft_array_row(args->jobs, args->job_stride, i, &job, sizeof(job));
 		write_slot(queue, &job);
 	}
 	ring_doorbell(soft, queue);
@@ -614,7 +291,7 @@ int soft_submit(struct soft *soft, struct drm_flightllm_submit *args)
 static bool look(struct soft_queue *queue, struct drm_flightllm_wait *args)
 {
 	const struct flm_status_page *page = queue->status;
-	uint32_t slot = args->seqno - 1, head = queue_head(queue);
+	uint32_t slot = args->seqno - 1, head = soft_queue_head(queue);
 	const struct flm_done *done = &queue->done[slot % SOFT_SLOTS];
 
 	queue_reap(queue);
@@ -661,7 +338,7 @@ int soft_wait(struct soft *soft, struct drm_flightllm_wait *args)
 			ret = -ESTALE;
 		else if (look(queue, args))
 			ret = 0;
-		else if (args->timeout_ns <= now_ns())
+		else if (args->timeout_ns <= soft_now_ns())
 			ret = -ETIME;
 		pthread_mutex_unlock(&soft->lock);
 		if (ret != -EAGAIN)
@@ -702,7 +379,7 @@ static int own_init(struct soft *soft)
 	queue.context = context.id;
 	ret = soft_queue_create(soft, &queue);
 	if (ret) {
-		context_free(soft, soft->contexts[context.id - 1]);
+		soft_context_free(soft, soft->contexts[context.id - 1]);
 		return ret;
 	}
 	soft->own = soft->contexts[context.id - 1];
@@ -724,20 +401,20 @@ int soft_job_clear(struct soft *soft, struct soft_bo *bo)
 	*target = (struct soft_binding) {
 		.bo = bo, .length = bo->bytes, .rights = FLM_RIGHT_W,
 	};
-	ret = generation_make(soft, soft->own);
-	if (!ret) {
-		queue = queue_find(soft, soft->own_queue);
-		slot = queue->tail;
-		write_slot(queue, &job);
-		ring_doorbell(soft, queue);
-		while (queue_head(queue) == slot)
-			soft_sleep(soft, soft_events(soft), now_ns() + 1000000);
-		if (le32toh(queue->done[slot % SOFT_SLOTS].status) != FLM_STATUS_DONE)
-			ret = -EIO;
-	}
+	ret = soft_generation_make(soft, soft->own);
 	memset(target, 0, sizeof(*target));
-	if (!ret)
-		ret = generation_make(soft, soft->own);
+	if (ret)
+		return ret;
+	queue = queue_find(soft, soft->own_queue);
+	slot = queue->tail;
+	write_slot(queue, &job);
+	ring_doorbell(soft, queue);
+	while (soft_queue_head(queue) == slot)
+		soft_sleep(soft, soft_events(soft), soft_now_ns() + 1000000);
+	if (le32toh(queue->done[slot % SOFT_SLOTS].status) != FLM_STATUS_DONE)
+		ret = -EIO;
+	/* Whatever came of it, only the caller has the buffer now. */
+	soft_generation_empty(soft, soft->own);
 	return ret;
 }
 
@@ -748,5 +425,5 @@ void soft_job_fini(struct soft *soft)
 			queue_free(soft, soft->queues[i]);
 	for (unsigned int i = 0; i < SOFT_CONTEXTS; i++)
 		if (soft->contexts[i])
-			context_free(soft, soft->contexts[i]);
+			soft_context_free(soft, soft->contexts[i]);
 }

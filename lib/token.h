@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tokenizer: what its files share, and the functions beside those of lib/flightllm.h.
- *
- *	flm_tokenizer_new(model, model_bytes, &tokenizer);
- *	flm_tokenizer_encode(tokenizer, text, text_bytes, ids, room, &count);
- *	flm_tokenizer_decode(tokenizer, ids, count, text, text_room, &text_bytes);
- *	flm_tokenizer_free(tokenizer);
+ * The tokenizer, inside: what its files share. What programs call is in lib/flightllm.h.
  *
  * lib/token_model.c reads the model, lib/token.c encodes, lib/token_text.c decodes. A tokenizer
  * does not change after flm_tokenizer_new(), so any number of threads may use one.
@@ -18,21 +13,6 @@
 #include <stdint.h>
 
 #include "lib/flightllm.h"
-
-/*
- * Ids as text, all at once: the bytes that a detokenizer gives for them one by one, not terminated.
- * *bytes is how many there are; -ENOBUFS when that is more than room, and the first room of them
- * are written. -EINVAL: an id that is no piece; nothing is written. -ENOMEM.
- */
-int flm_tokenizer_decode(const struct flm_tokenizer *tokenizer, const uint32_t *ids, size_t count,
-			 char *text, size_t room, size_t *bytes);
-
-/* Ids of the unknown piece, and of begin and end of a text as the model names them; -1: none. */
-int64_t flm_tokenizer_unk(const struct flm_tokenizer *tokenizer);
-int64_t flm_tokenizer_bos(const struct flm_tokenizer *tokenizer);
-int64_t flm_tokenizer_eos(const struct flm_tokenizer *tokenizer);
-
-/* ---- Between the tokenizer's files ---- */
 
 #define SPACE		"\xe2\x96\x81"		/* U+2581, how a space looks in pieces */
 #define REPLACEMENT	"\xef\xbf\xbd"		/* U+FFFD */

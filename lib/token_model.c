@@ -481,17 +481,17 @@ static int64_t control(const struct flm_tokenizer *t, struct text name)
 	return token >= 0 && t->pieces[token].type == PIECE_CONTROL ? token : -1;
 }
 
-int64_t flm_tokenizer_unk(const struct flm_tokenizer *tokenizer)
+PUBLIC int64_t flm_tokenizer_unk(const struct flm_tokenizer *tokenizer)
 {
 	return tokenizer->unknown;
 }
 
-int64_t flm_tokenizer_bos(const struct flm_tokenizer *tokenizer)
+PUBLIC int64_t flm_tokenizer_bos(const struct flm_tokenizer *tokenizer)
 {
 	return control(tokenizer, tokenizer->bos);
 }
 
-int64_t flm_tokenizer_eos(const struct flm_tokenizer *tokenizer)
+PUBLIC int64_t flm_tokenizer_eos(const struct flm_tokenizer *tokenizer)
 {
 	return control(tokenizer, tokenizer->eos);
 }

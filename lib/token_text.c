@@ -137,8 +137,8 @@ static void copy_part(char *text, size_t room, size_t *used, const char *part, s
 	*used += bytes;
 }
 
-int flm_tokenizer_decode(const struct flm_tokenizer *tokenizer, const uint32_t *ids, size_t count,
-			 char *text, size_t room, size_t *bytes)
+PUBLIC int flm_tokenizer_decode(const struct flm_tokenizer *tokenizer, const uint32_t *ids,
+				size_t count, char *text, size_t room, size_t *bytes)
 {
 	struct flm_detokenizer *d;
 	const char *part;

@@ -64,8 +64,6 @@ long_enough() {
 	emulator/SPEC.md) ;;	# the card's manual: one file to search, and to print
 	kernel/include/drm/flightllm_accel.h) ;;	# half of it is the manual of the ioctls
 	tests/*) [ "$2" -le 900 ] ;;	# cases in a row, read one at a time
-	lib/token.c) [ "$2" -le 800 ] ;;	# encoder and decoder share the trie and its tables
-	lib/soft_job.c) [ "$2" -le 800 ] ;;	# submit, wait and completion share one lock
 	*) [ "$2" -le 700 ] ;;
 	esac
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Sessions of one model on one card from several threads at once: each makes the tokens that a
- * lone run makes. Stopping from another thread, going back, a full context, errors of each thread
- * its own; and that what was freed is free: memory, buffers and queues, before and after.
+ * lone run makes; buffers, copies and models, too. Stopping from another thread, going back, a full
+ * context, errors of each thread its own; and that what was freed is free: memory, buffers and
+ * queues, before and after.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -97,6 +98,88 @@ static void together(void)
 		   "the while: the same tokens in %u of %d runs", i, workers[i].same, ROUNDS);
 		ok(workers[i].is_error_own, "prompt %u: the thread's error is its own", i);
 	}
+}
+
+/* ---- Everything at once ---- */
+
+#define BUFFERS	100
+#define COPY	3000000		/* more than a half of what the device copies with */
+
+static struct flm_bo *shared[BUFFERS];
+static pthread_barrier_t barrier;
+
+struct hand {
+	pthread_t thread;
+	unsigned int which;
+	void *seen[BUFFERS];
+	unsigned int copied, loaded;
+};
+
+/* Maps the shared buffers when the others do, copies to and from one of its own, loads a model. */
+static void *lend(void *opaque)
+{
+	struct hand *hand = opaque;
+	uint8_t *there = malloc(COPY), *back = malloc(COPY);
+	struct flm_device_info card;
+	struct flm_model *own;
+	struct flm_bo *bo;
+
+	for (unsigned int i = 0; i < BUFFERS; i++) {
+		pthread_barrier_wait(&barrier);
+		hand->seen[i] = flm_bo_map(shared[i]);
+	}
+	for (int i = 0; i < ROUNDS; i++) {
+		memset(there, 16 * hand->which + i + 1, COPY);
+		memset(back, 0, COPY);
+		if (flm_bo_new(device, FLM_BO_HBM, hand->which % info.cores, COPY, &bo))
+			continue;
+		hand->copied += !flm_bo_write(bo, 0, there, COPY) &&
+				!flm_bo_read(bo, 0, back, COPY) && !memcmp(there, back, COPY);
+		flm_bo_free(bo);
+		hand->loaded += !flm_model_load(device, model_path, NULL, &own) &&
+				!flm_device_info(device, &card);
+		flm_model_free(own);
+	}
+	free(there);
+	free(back);
+	return NULL;
+}
+
+static void mixed(void)
+{
+	static struct hand hands[THREADS];
+	unsigned int same = 0, copied = 0, loaded = 0, made = 0;
+
+	for (unsigned int i = 0; i < BUFFERS; i++)
+		made += !flm_bo_new(device, FLM_BO_HOST, 0, 4096, &shared[i]);
+	if (!ok(made == BUFFERS, "%u buffers to share", made))
+		return;
+	pthread_barrier_init(&barrier, NULL, THREADS);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		hands[i].which = i;
+		pthread_create(&hands[i].thread, NULL, lend, &hands[i]);
+	}
+	for (unsigned int i = 0; i < THREADS; i++) {
+		pthread_join(hands[i].thread, NULL);
+		copied += hands[i].copied;
+		loaded += hands[i].loaded;
+	}
+	pthread_barrier_destroy(&barrier);
+	for (unsigned int i = 0; i < BUFFERS; i++) {
+		void *first = hands[0].seen[i];
+		bool is_one = first;
+
+		for (unsigned int t = 1; t < THREADS; t++)
+			is_one &= hands[t].seen[i] == first;
+		same += is_one;
+		flm_bo_free(shared[i]);
+	}
+	ok(same == BUFFERS, "a buffer that all threads map at once is mapped once (%u of %d)", same,
+	   BUFFERS);
+	ok(copied == THREADS * ROUNDS, "copies of several threads do not mix (%u of %d)", copied,
+	   THREADS * ROUNDS);
+	ok(loaded == THREADS * ROUNDS, "nor do models on their way (%u of %d)", loaded,
+	   THREADS * ROUNDS);
 }
 
 /* ---- Stop ---- */
@@ -415,6 +498,7 @@ int main(void)
 	flm_model_info(model, &info);
 	copies();
 	together();
+	mixed();
 	stops();
 	cuts();
 	edges();

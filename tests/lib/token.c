@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "lib/token.h"
+#include "lib/flightllm.h"
 #include "tests/tap.h"
 
 #define MODEL "tests/data/fables-3m/tokenizer.model"
