@@ -384,7 +384,7 @@ struct flm_result {
 	unsigned int tokens;		/* generated */
 	enum flm_end end;
 	unsigned int submits;		/* jobs: one, or more where it is longer than one may be */
-	uint64_t prefill_ns, decode_ns;	/* wall time; all of it decode_ns without on_token */
+	uint64_t prefill_ns, decode_ns;	/* wall time to the first token, and after it */
 	uint64_t card_us;		/* card time of all jobs */
 };
 

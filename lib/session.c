@@ -290,6 +290,26 @@ static bool hand_over(struct flm_session *session, const struct flm_request *req
 	return false;
 }
 
+/*
+ * How much of a job's time went by after its first token, which the prompt's last pass makes. The first
+ * look, at `first`, found `seen` of them: their pace is that of those behind. Where all were there at
+ * once, or nobody looked, every pass counts alike.
+ */
+static uint64_t decode_time(const struct part *part, uint64_t start, uint64_t first,
+			    unsigned int seen, uint64_t end)
+{
+	unsigned int made = part->tokens_made;
+	uint64_t ns;
+
+	if (made < 2)
+		return 0;
+	if (seen && seen < made)
+		ns = (end - first) * (made - 1) / (made - seen);
+	else
+		ns = (end - start) * (made - 1) / (part->points > made ? part->points : made);
+	return ns < end - start ? ns : end - start;
+}
+
 /* Runs one job, and says in `part` how it went. */
 static int run_part(struct flm_session *session, const struct flm_request *request,
 		    struct part *part, struct flm_result *result)
@@ -299,10 +319,10 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 		.max_points = (part->count + session->model->info.chunk - 1) /
 			session->model->info.chunk + part->generate,
 	};
-	uint64_t start = now_ns(), first = 0, seqno = 0;
+	uint64_t start = now_ns(), first = 0, seqno = 0, end, decode;
 	struct flm_completion done = { 0 };
+	unsigned int seen = 0, first_seen = 0;
 	bool is_cut = false;
-	unsigned int seen = 0;
 	int ret;
 
 	write_record(session, request, part);
@@ -317,8 +337,10 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 		ret = flm_queue_wait(session->queue, seqno, seen + 1, INT64_MAX, &done);
 		if (ret)
 			return ret;
-		if (!first)
+		if (!first) {
 			first = now_ns();
+			first_seen = done.tokens;
+		}
 		is_cut = hand_over(session, request, part, &seen, done.tokens);
 	}
 	if (is_cut)
@@ -344,14 +366,10 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 		    done.status == FLM_STATUS_STOP_TOKEN ? FLM_END_STOP_TOKEN :
 		    done.status == FLM_STATUS_KV_FULL ? FLM_END_CONTEXT_FULL : FLM_END_COUNT;
 	result->card_us += done.ended_us - done.started_us;
-	if (!first)
-		first = now_ns();
-	if (part->done || !part->generate || !request->on_token) {
-		*(part->generate ? &result->decode_ns : &result->prefill_ns) += now_ns() - start;
-	} else {
-		result->prefill_ns += first - start;
-		result->decode_ns += now_ns() - first;
-	}
+	end = now_ns();
+	decode = part->done ? end - start : decode_time(part, start, first, first_seen, end);
+	result->decode_ns += decode;
+	result->prefill_ns += end - start - decode;
 	return 0;
 }
 
