@@ -155,7 +155,7 @@ PUBLIC int flm_device_counters(struct flm_device *device, struct flm_counters *c
 	*counters = (struct flm_counters) {
 		.register_reads = c.reads, .register_writes = c.writes, .kicks = c.kicks,
 		.doorbells = c.doorbells, .interrupts = c.interrupts, .jobs = c.jobs,
-		.tokens = c.tokens, .instructions = c.instructions,
+		.tokens = c.tokens, .instructions = c.instructions, .submits = c.submits,
 	};
 	return 0;
 }

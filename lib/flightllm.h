@@ -104,6 +104,7 @@ struct flm_counters {
 	uint64_t register_reads, register_writes;
 	uint64_t kicks, doorbells, interrupts;
 	uint64_t jobs, tokens, instructions;
+	uint64_t submits;	/* SUBMIT calls of all clients, since the driver was bound */
 };
 
 int flm_device_counters(struct flm_device *device, struct flm_counters *counters);
