@@ -5,26 +5,31 @@
 # of its release.
 . "$(dirname "$0")/../vm.sh"
 
-# build SUITE: in a mount namespace of our own, so that nothing stays mounted. A user who may not make
-# one (in a chroot nobody may) asks sudo for it, and builds as the user all the same.
+# build SUITE: in the suite's root, as ourselves, with /dev and /proc bound in a mount namespace of our own,
+# so that nothing stays mounted. Where nobody may make one (in a chroot) they are unmounted by hand.
 build()
 {
-	local root enter=(unshare -m) as
+	local root enter=() as=0:0
 
 	root=$(tools/setup.sh --build-root "$1") || return 1
-	as=$(id -u):$(id -g)
-	if [ "${as%:*}" != 0 ]; then
-		enter=(sudo -n unshare -m)
-		if unshare -r -m true 2>/dev/null; then
-			enter=(unshare -r -m) as=0:0
-		fi
+	if [ "$(id -u)" != 0 ] && unshare -r -m true 2>/dev/null; then
+		enter=(unshare -r -m)
+	else
+		[ "$(id -u)" = 0 ] || enter=(sudo -n) as=$(id -u):$(id -g)
+		! "${enter[@]}" unshare -m true 2>/dev/null || enter+=(unshare -m)
 	fi
 	rm -rf "$root/module"
 	cp -r kernel "$root/module"
-	"${enter[@]}" sh -c 'mount --rbind /dev "$1/dev" && mount --rbind /proc "$1/proc" && exec chroot --userspec="$2" "$1" /usr/bin/env -i \
-		PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C \
-		sh -c "make -C /usr/src/linux-headers-*-amd64 M=/module W=1 modules"' \
-		sh "$root" "$as" >"$work/build" 2>&1
+	mkdir -p "$root/dev" "$root/proc"
+	"${enter[@]}" sh -c '
+		bind=--rbind
+		[ "$3" = -m ] || bind=--bind
+		mount $bind /dev "$1/dev" && mount $bind /proc "$1/proc" &&
+			chroot --userspec="$2" "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C \
+			sh -c "make -C /usr/src/linux-headers-*-amd64 M=/module W=1 modules"
+		status=$?
+		[ "$3" = -m ] || umount "$1/proc" "$1/dev"
+		exit $status' sh "$root" "$as" "${enter[-1]:-}" >"$work/build" 2>&1
 }
 
 is_quiet() { ! grep -iE 'warning|error' "$work/build"; }
