@@ -132,18 +132,21 @@ static void drm_seam_close(void *handle)
 
 static int refused(const char *node, int error)
 {
-	const char *name = "render";
-	struct group *group;
+	struct group *group = NULL;
 	struct stat info;
 
-	if (error == -EACCES || error == -EPERM) {
-		group = stat(node, &info) ? NULL : getgrgid(info.st_gid);
-		if (group && info.st_mode & 0060)
-			name = group->gr_name;
+	if (error != -EACCES && error != -EPERM)
+		return flm_fail(error, "%s: %s", node, strerror(-error));
+	if (!stat(node, &info) && info.st_mode & 0060)
+		group = getgrgid(info.st_gid);
+	if (group)
 		return flm_fail(-EACCES, "%s: no permission; join its group ('sudo usermod -aG %s "
-				"$USER', then log in again)", node, name);
-	}
-	return flm_fail(error, "%s: %s", node, strerror(-error));
+				"$USER', then log in again)", node, group->gr_name);
+	/* As on systems whose udev does not know accelerators yet. */
+	return flm_fail(-EACCES, "%s: no permission, it is root's alone; give it to a group that you are "
+			"in ('sudo chgrp render %s && sudo chmod 660 %s', for good the udev rule "
+			"'SUBSYSTEM==\"accel\", GROUP=\"render\", MODE=\"0660\"')", node, node,
+			node);
 }
 
 static int check_version(int fd, const char *node)

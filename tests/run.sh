@@ -16,7 +16,8 @@ passed=0 failed=0 skipped=0
 harness() {
 	local limit=$1 counts
 	shift
-	perl -MTAP::Harness -e '
+	rm -rf "$work/tap"
+	PERL_TEST_HARNESS_DUMP_TAP=$work/tap perl -MTAP::Harness -e '
 		my ($limit, $out, @tests) = @ARGV;
 		my $h = TAP::Harness->new({ verbosity => $ENV{VERBOSE} // 0, failures => 1, comments => 0,
 			color => 0, exec => ["timeout", "-k", "10", $limit] });
@@ -33,6 +34,10 @@ harness() {
 		failed=$((failed + 1))
 	fi
 	rm -f "$work/counts"
+	# What failed, with its explanations, which the harness keeps to itself.
+	find "$work/tap" -type f -exec awk '/^(not )?ok/ { on = 0 }
+		/^not ok/ && !/# (SKIP|TODO)/ { on = 1; print FILENAME ":" } /^Bail out/ || on' {} + |
+		sed "s|^$work/tap/||" | tail -n 100
 }
 
 # claim TEXT COMMAND...: one claim that is not a TAP program.

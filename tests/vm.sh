@@ -65,6 +65,24 @@ vm_search_log()
 	! grep -E "$vm_trouble" "$work/log"
 }
 
+# vm_claims PLACE: claims that a TAP program made in the VM become ours, renumbered; its comments
+# stay comments. Its plan, the last thing that it says, must name as many as there are.
+vm_claims()
+{
+	local line count
+
+	count=$(grep -cE '^(not )?ok ' "$work/out")
+	while IFS= read -r line; do
+		case $line in
+		"ok "*) ok "$1: ${line#*- }" true ;;
+		"not ok "*) ok "$1: ${line#*- }" false ;;
+		"#"*) echo "$line" ;;
+		esac
+	done <"$work/out"
+	[ "$count" -gt 0 ] || count="any number"
+	ok "$1: the program ends in order" grep -qx "1\.\.$count" "$work/out" || vm_show
+}
+
 # What went wrong, into the test's diagnostics.
 vm_show()
 {

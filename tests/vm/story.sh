@@ -7,15 +7,8 @@
 b=${B:-build}
 ok "the model compiles" "$b/flightllm-cc" tests/data/fables-3m -o "$work/fables.flm" --no-progress
 
-# The guest's claims become ours: pass them on, renumbered, and count the failures.
 vm_run -- "$b/tests/e2e/story" "$work/fables.flm" </dev/null
-while read -r line; do
-	case $line in
-	"ok "*) ok "in the VM: ${line#*- }" true ;;
-	"not ok "*) ok "in the VM: ${line#*- }" false ;;
-	esac
-done <"$work/out"
-ok "the guest ran to its end" grep -q '^1\.\.24$' "$work/out" || vm_show
+vm_claims "in the VM"
 vm_log_is_clean "400 tokens and more"
 
 # The words themselves, streamed by the tool.
