@@ -8,7 +8,7 @@
  *	place_run	segments, strip tables, core registers		place.c
  *	emit_run	six streams for each entry	emit.c, linear.c, attention.c, stream.c
  *	verify_run	reads the words again	verify.c, verify_insn.c, walk.c
- *	write_run	quantises straight into the file	write.c, layout.c, quant.c
+ *	write_run	quantises straight into the file	write.c, layout.c, quant.c, output.c
  *
  * Everything hangs on one struct plan; memory comes from an arena that lives as long as the
  * process. A user's mistake or a model that does not fit ends in die(), which also removes the
@@ -317,7 +317,11 @@ float quant_float(uint16_t half);
 
 __attribute__((format(printf, 1, 2), noreturn)) void die(const char *format, ...);
 __attribute__((format(printf, 2, 3), noreturn)) void die_with(int status, const char *format, ...);
-/* The unfinished file: die() and signals remove it. NULL: there is none. */
+/* A failure of lib/checkpoint.h, with its text. */
+__attribute__((noreturn)) void die_checkpoint(int error);
+/* The end of a run without mistakes, if all that was printed could be. */
+__attribute__((noreturn)) void finish(void);
+/* The unfinished file, if it has a name: die() and signals remove it. NULL: there is none. */
 void die_removes(const char *path);
 void *arena(size_t bytes);		/* zeroed; never NULL */
 __attribute__((format(printf, 1, 2))) char *arena_printf(const char *format, ...);

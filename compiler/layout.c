@@ -4,13 +4,11 @@
  * program, tokenizer, notes, names of parts of the streams). Everything is computed from the
  * plan, so the same model and options give the same file.
  */
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "compiler/cc.h"
 #include "compiler/write.h"
-
-#define TOKENIZER_BYTES_MAX (64u << 20)
 
 static void section(struct plan *p, struct blob *blobs, struct section_plan s, struct blob blob)
 {
@@ -26,15 +24,14 @@ static void section(struct plan *p, struct blob *blobs, struct section_plan s, s
 	blobs[p->section_count++] = blob;
 }
 
+/* Last part of a directory's path, also where "." or a link is what the user wrote. */
 static const char *base_name(const char *path)
 {
-	size_t end = strlen(path), start;
+	char *real = realpath(path, NULL), *slash = real ? strrchr(real, '/') : NULL;
+	const char *name = slash && slash[1] ? arena_printf("%s", slash + 1) : path;
 
-	while (end > 1 && path[end - 1] == '/')
-		end--;
-	for (start = end; start && path[start - 1] != '/'; start--)
-		;
-	return arena_printf("%.*s", (int)(end - start), path + start);
+	free(real);
+	return name;
 }
 
 static uint32_t float_bits(float x)
@@ -50,7 +47,6 @@ static struct blob make_model(const struct plan *p)
 	const struct checkpoint_config *c = p->config;
 	const struct options *o = p->options;
 	struct flm_model_desc *m = arena(sizeof(*m));
-	uint32_t eos = MIN(c->eos_count, FLM_EOS_MAX);
 	const struct {
 		__le32 *at;
 		uint32_t value;
@@ -59,15 +55,20 @@ static struct blob make_model(const struct plan *p)
 		{ &m->ffn, c->ffn }, { &m->heads, c->heads }, { &m->kv_heads, c->kv_heads },
 		{ &m->head_dim, c->head_dim }, { &m->vocab, c->vocab }, { &m->context, p->context },
 		{ &m->chunk, p->chunk }, { &m->norm_eps, float_bits(c->norm_eps) },
-		{ &m->softmax_scale, p->softmax_scale }, { &m->bos, c->bos < 0 ? 0 : c->bos },
-		{ &m->eos_count, eos },
+		{ &m->softmax_scale, p->softmax_scale }, { &m->bos, c->bos },
+		{ &m->eos_count, c->eos_count },
 	};
 
+	if (c->bos < 0)
+		die("%s/config.json: no bos_token_id: name the token that begins a text", o->model);
+	if (c->eos_count > FLM_EOS_MAX)
+		die("%s/config.json: eos_token_id lists %u tokens, an .flm holds %d: leave some out",
+		    o->model, c->eos_count, FLM_EOS_MAX);
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		put_le32((uint8_t *)fields[i].at, fields[i].value);
 	for (int i = 0; i < FLM_ROTATIONS; i++)
 		put_le32((uint8_t *)&m->rotate[i], p->rotate[i]);
-	for (uint32_t i = 0; i < eos; i++)
+	for (uint32_t i = 0; i < c->eos_count; i++)
 		put_le32((uint8_t *)&m->eos[i], c->eos[i]);
 	for (unsigned int core = 0; core < p->card->cores; core++)
 		put_le32((uint8_t *)&m->kv_page_bytes[core], p->page_bytes);
@@ -167,26 +168,18 @@ static struct blob make_map(const struct plan *p)
 
 static struct blob make_tokenizer(const struct plan *p)
 {
-	const char *path = checkpoint_tokenizer(p->checkpoint);
-	FILE *file;
-	long bytes;
+	size_t bytes;
+	char *text;
 	void *data;
+	int ret;
 
-	if (!path)
+	if (p->options->synthetic)
 		return (struct blob) { 0 };
-	file = fopen(path, "rb");
-	if (!file)
-		die("%s: %s", path, strerror(errno));
-	bytes = fseek(file, 0, SEEK_END) ? -1 : ftell(file);
-	if (bytes < 0 || fseek(file, 0, SEEK_SET))
-		die("%s: %s", path, strerror(errno));
-	if (bytes > TOKENIZER_BYTES_MAX)
-		die("%s: %ld bytes are more than a tokenizer has (at most %u)", path, bytes,
-		    TOKENIZER_BYTES_MAX);
-	data = arena(bytes + 1);
-	if (fread(data, 1, bytes, file) != (size_t)bytes)
-		die("%s: cannot read it", path);
-	fclose(file);
+	ret = checkpoint_tokenizer_read(p->checkpoint, &text, &bytes);
+	if (ret)
+		die_checkpoint(ret);
+	data = arena_grow(text, bytes, bytes);
+	free(text);
 	return (struct blob) { data, bytes };
 }
 
@@ -208,6 +201,10 @@ static uint64_t matrix_bytes(const struct plan *p, int id, uint64_t *elements)
 
 static struct blob make_notes(struct plan *p)
 {
+	static const char *const chats[] = {
+		[CHECKPOINT_CHAT_NONE] = "", [CHECKPOINT_CHAT_LLAMA2] = "\"chat\": \"llama2\", ",
+		[CHECKPOINT_CHAT_OTHER] = "\"chat\": \"other\", ",
+	};
 	static const char *const rotations[] = { "qkv", "o", "gate_up", "down", "head" };
 	uint64_t all_bytes = 0, all_elements = 0;
 	char *tensors = "", *rotate = "", *text;
@@ -227,10 +224,11 @@ static struct blob make_notes(struct plan *p)
 	p->bits = 8.0 * all_bytes / all_elements;
 	text = arena_printf("{\"compiler\": \"flightllm-cc " CC_VERSION "\", \"command\": %s, "
 			    "\"card\": \"%s\", \"weights\": \"w%u\", \"bits\": %.4f, "
-			    "\"rotate\": {%s}, \"chunk\": %u, \"watchdog\": %llu, "
+			    "%s\"rotate\": {%s}, \"chunk\": %u, \"watchdog\": %llu, "
 			    "\"tensors\": {%s, \"model.embed_tokens\": {\"bytes\": %llu, \"elements\": %llu}}}\n",
 			    json_text(p->options->command), p->card->name, p->options->width,
-			    p->bits, rotate, p->chunk, (unsigned long long)p->watchdog, tensors,
+			    p->bits, chats[checkpoint_chat(p->checkpoint)], rotate, p->chunk,
+			    (unsigned long long)p->watchdog, tensors,
 			    (unsigned long long)p->config->vocab *
 			    (p->config->hidden + 2 * p->embed_groups),
 			    (unsigned long long)p->config->vocab * p->config->hidden);

@@ -3,6 +3,7 @@
  * flightllm-cc: a model in, a program file for a FlightLLM card out. Options here, and the list
  * of passes in compile(); each pass can be printed with -d.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
@@ -68,7 +69,7 @@ static uint64_t number(const char *option, const char *text, uint64_t min, uint6
 	unsigned long long n = strtoull(text, &end, 0);
 
 	if (!*text || *text == '-' || *end || n < min || n > max)
-		die_with(EXIT_USAGE, "%s %s: a number from %llu to %llu", option, text,
+		die_with(EXIT_USAGE, "%s %s: must be a number from %llu to %llu", option, text,
 			 (unsigned long long)min, (unsigned long long)max);
 	return n;
 }
@@ -93,7 +94,7 @@ static void parse_hadamard(struct options *o, const char *text)
 			if (!strcmp(item, names[i]))
 				which = i;
 		if (which < 0 || !block)
-			die_with(EXIT_USAGE, "--hadamard %s: none, auto, or NAME=BLOCK with NAME qkv, o, gate_up, down, head",
+			die_with(EXIT_USAGE, "--hadamard %s: must be none, auto, or NAME=BLOCK with NAME qkv, o, gate_up, down, head",
 				 text);
 		o->hadamard[which] = number("--hadamard", block, 0, 64);
 		if (o->hadamard[which] & (o->hadamard[which] - 1) ||
@@ -139,7 +140,7 @@ static void parse(struct options *o, int argc, char **argv)
 			break;
 		case OPTION_WEIGHTS:
 			if (strcmp(optarg, "w8") && strcmp(optarg, "w4"))
-				die_with(EXIT_USAGE, "--weights %s: w8 or w4", optarg);
+				die_with(EXIT_USAGE, "--weights %s: must be w8 or w4", optarg);
 			o->width = optarg[1] - '0';
 			break;
 		case OPTION_HADAMARD:
@@ -162,13 +163,13 @@ static void parse(struct options *o, int argc, char **argv)
 			break;
 		case 'h':
 			printf(usage, card_names(), checkpoint_synthetic_shapes());
-			exit(0);
+			finish();
 		case 'V':
 			printf("flightllm-cc %s\n", CC_VERSION);
-			exit(0);
+			finish();
 		default:
 			die_with(EXIT_USAGE, "%s: unknown option, or its argument is missing; see --help",
-				 argv[optind - 1]);
+				 argv[MAX(optind - 1, 1)]);
 		}
 	}
 	if (optind < argc)
@@ -204,21 +205,21 @@ static const char *command_line(const struct options *o)
 static void open_model(struct plan *p)
 {
 	const struct options *o = p->options;
-	char error[CHECKPOINT_ERROR_BYTES];
 	int ret;
 
 	if (o->synthetic)
-		ret = checkpoint_synthetic(o->synthetic, o->seed, error, sizeof(error),
-					   &p->checkpoint);
+		ret = checkpoint_synthetic(o->synthetic, o->seed, NULL, 0, &p->checkpoint);
 	else
-		ret = checkpoint_open(o->model, error, sizeof(error), &p->checkpoint);
+		ret = checkpoint_open(o->model, NULL, 0, &p->checkpoint);
+	if (ret == -EINVAL && o->synthetic)
+		die_with(EXIT_USAGE, "%s", checkpoint_error());
 	if (ret)
-		die("%s", error);
+		die_checkpoint(ret);
 	p->config = checkpoint_config(p->checkpoint);
 	p->context = o->context ? o->context : p->config->context;
 	if (p->context > p->config->context)
-		die("--context %u: the model was made for at most %u positions", p->context,
-		    p->config->context);
+		die("--context %u: the model was made for at most %u positions; take fewer",
+		    p->context, p->config->context);
 }
 
 static void after(const struct plan *p, const char *pass)
@@ -307,5 +308,5 @@ int main(int argc, char **argv)
 	if (options->out)
 		report(plan, end.tv_sec - start.tv_sec + 1e-9 * (end.tv_nsec - start.tv_nsec));
 	checkpoint_close(plan->checkpoint);
-	return 0;
+	finish();
 }

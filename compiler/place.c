@@ -84,7 +84,7 @@ static void place_registers(struct plan *p)
  */
 static void place_weights(struct plan *p)
 {
-	uint64_t tables;
+	uint64_t tables = 0;
 	uint32_t at = 0;
 
 	for (int i = 0; i < MATRICES; i++) {
@@ -96,7 +96,7 @@ static void place_weights(struct plan *p)
 			p->layer_tables = at;
 			tables = (uint64_t)at * p->config->layers;
 			if (tables + bytes > INT32_MAX)
-				die("%u layers: their strip tables do not fit 2 GiB",
+				die("%u layers: their strip tables do not fit 2 GiB: choose a smaller model",
 				    p->config->layers);
 			m->table = tables;
 			tables = ROUND_UP(tables + bytes, 64);
@@ -146,13 +146,17 @@ static void place_shared(struct plan *p)
 	}
 	p->biases = at;
 	at += (uint64_t)p->layer_biases * c->layers;
+	if (at > INT32_MAX)
+		die("norms, RoPE table and biases of %u layers do not fit 2 GiB: choose a smaller model or --context",
+		    c->layers);
 	p->embed = at;
 	at += ROUND_UP((uint64_t)c->vocab * c->hidden, 64);
 	p->embed_groups = DIV_UP(c->hidden, FLM_GROUP);
 	p->embed_scales = at;
 	at += (uint64_t)c->vocab * p->embed_groups * 2;
 	if (p->embed_scales > INT32_MAX)
-		die("an embedding of %u x %u does not fit 2 GiB", c->vocab, c->hidden);
+		die("an embedding of %u x %u does not fit 2 GiB: choose a smaller model", c->vocab,
+		    c->hidden);
 	p->shared_bytes = at + 64;
 }
 
@@ -177,7 +181,7 @@ static void place_pages(struct plan *p)
 	p->kv_heads_max = p->register_max[CORE_KV_HEADS];
 	bytes = page_bytes(p, &p->page_scales);
 	if (bytes > INT32_MAX)
-		die("a page of the KV cache would have %llu bytes, the card takes 2 GiB",
+		die("a page of the KV cache would have %llu bytes, the card takes 2 GiB: choose a smaller model",
 		    (unsigned long long)bytes);
 	p->page_bytes = bytes;
 }
@@ -197,9 +201,10 @@ static void check_memory(struct plan *p)
 		if (need <= have)
 			continue;
 		if (weights + ROUND_UP(p->page_bytes, CARD_BLOCK) > have)
-			die("HBM of core %u of card %s: the weights take %s of %s, %s too much with one page of the KV cache: use --weights w4, or a larger card",
+			die("HBM of core %u of card %s: the weights take %s of %s, %s too much with one page of the KV cache: use %sa larger card",
 			    core, p->card->name, bytes_text(weights, a), bytes_text(have, b),
-			    bytes_text(weights + ROUND_UP(p->page_bytes, CARD_BLOCK) - have, c));
+			    bytes_text(weights + ROUND_UP(p->page_bytes, CARD_BLOCK) - have, c),
+			    p->options->width > 4 ? "--weights w4, or " : "");
 		fit = (have - weights) / CARD_BLOCK * CARD_BLOCK / p->page_bytes * FLM_PAGE;
 		if (!p->options->context && fit) {
 			p->context = fit;

@@ -299,8 +299,9 @@ static void shorten(struct plan *p, struct fit *fit)
 	if (low)
 		die("context %u: no room on chip of card %s for %llu bytes of %s; --context %u fits",
 		    wanted, p->card->name, (unsigned long long)missing, what, low);
+	/* What a context of 1 lacks. */
 	die("no room on chip of card %s for %llu bytes of %s, whatever the context: use another card",
-	    p->card->name, (unsigned long long)missing, what);
+	    p->card->name, (unsigned long long)fit->missing, fit->what);
 }
 
 /* Aliases lie where their homes lie. */

@@ -4,6 +4,7 @@
  * checksums. die() may be called by any thread; the first one speaks and the process ends with
  * it.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -38,8 +39,10 @@ void die_removes(const char *path)
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
 
 	unfinished = path;
+	/* What the caller ignores, as nohup does SIGHUP, stays ignored. */
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		signal(signals[i], path ? interrupted : SIG_DFL);
+		if (signal(signals[i], path ? interrupted : SIG_DFL) == SIG_IGN)
+			signal(signals[i], SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* a file that is too large is an error of write() */
 }
 
@@ -59,6 +62,14 @@ static void __attribute__((noreturn)) die_text(int status, const char *format, v
 	_exit(status);
 }
 
+void finish(void)
+{
+	if (fflush(stdout) || ferror(stdout))
+		die("standard output: %s: make room there, or write to another place",
+		    errno ? strerror(errno) : "it cannot be written");
+	exit(0);
+}
+
 void die(const char *format, ...)
 {
 	va_list args;
@@ -73,6 +84,11 @@ void die_with(int status, const char *format, ...)
 
 	va_start(args, format);
 	die_text(status, format, args);
+}
+
+void die_checkpoint(int error)
+{
+	die_with(error == -EACCES ? EXIT_PERMISSION : EXIT_FAILED, "%s", checkpoint_error());
 }
 
 void *arena(size_t bytes)

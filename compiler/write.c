@@ -2,8 +2,7 @@
 /*
  * The file. Where every byte goes is known before a weight is read; then threads take strips of
  * 16 rows, read them as float32, rotate and quantise them, and write each where it belongs. No
- * more of the model is ever in memory than a strip a thread. The file has another name until it
- * is complete.
+ * more of the model is ever in memory than a strip a thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,11 +11,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "compiler/cc.h"
+#include "compiler/output.h"
 #include "compiler/write.h"
 
 #define STRIPS_A_TASK	4
@@ -50,7 +49,8 @@ static void write_at(struct work *w, uint64_t offset, const void *bytes, size_t 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			die("%s: cannot write: %s", w->path, n ? strerror(errno) : "disk full");
+			die("%s: cannot write: %s: make room, or choose another folder", w->path,
+			    n ? strerror(errno) : "disk full");
 		p += n;
 		offset += n;
 		count -= n;
@@ -78,8 +78,10 @@ const char *write_tensor_name(const struct plan *p, unsigned int matrix, unsigne
 static void read_rows(const struct plan *p, const char *name, uint64_t first, uint64_t rows,
 		      float *out)
 {
-	if (checkpoint_rows_f32(p->checkpoint, name, first, rows, out))
-		die("%s", checkpoint_error());
+	int ret = checkpoint_rows_f32(p->checkpoint, name, first, rows, out);
+
+	if (ret)
+		die_checkpoint(ret);
 }
 
 static void strip_task(struct work *w, const struct task *t, float *rows, uint8_t *out)
@@ -109,8 +111,8 @@ static void strip_task(struct work *w, const struct task *t, float *rows, uint8_
 		}
 		memset(rows + (size_t)n * cols, 0, 4 * (size_t)(FLM_STRIP - n) * cols);
 		if (!quant_strip(rows, cols, p->options->width, out + (size_t)s * m->strip_bytes))
-			die("%s: a weight of rows %u to %u is too large for a float16 scale", full,
-			    first + row, first + row + n - 1);
+			die("%s: a weight of rows %u to %u is too large for a float16 scale: the model is broken, fetch it again",
+			    full, first + row, first + row + n - 1);
 	}
 	write_at(w, to, out, (size_t)t->count * m->strip_bytes);
 	atomic_fetch_add(&w->done, (uint64_t)t->count * FLM_STRIP * m->cols);
@@ -127,7 +129,7 @@ static void embedding_task(struct work *w, const struct task *t, float *rows, ui
 	for (uint32_t r = 0; r < t->count; r++)
 		if (!quant_row(rows + (size_t)r * cols, cols, (int8_t *)out + (size_t)r * cols,
 			       scales + (size_t)r * scale_bytes))
-			die("model.embed_tokens.weight: row %u is too large for a float16 scale",
+			die("model.embed_tokens.weight: row %u is too large for a float16 scale: the model is broken, fetch it again",
 			    t->first + r);
 	write_at(w, base + p->embed + (uint64_t)t->first * cols, out, (size_t)t->count * cols);
 	write_at(w, base + p->embed_scales + (uint64_t)t->first * scale_bytes, scales,
@@ -359,7 +361,8 @@ static uint32_t crc_of_section(struct work *w, const struct section_plan *s, uin
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
-			die("%s: cannot read back: %s", w->path, got ? strerror(errno) : "it shrank");
+			die("%s: cannot read back: %s: choose another folder", w->path,
+			    got ? strerror(errno) : "it shrank");
 		crc = crc32c_of(crc, buffer, got);
 		at += got;
 	}
@@ -411,33 +414,6 @@ static void write_small(struct work *w, struct blob *blobs)
 			write_at(w, w->plan->sections[i].offset, blobs[i].data, blobs[i].bytes);
 }
 
-static int open_output(const char *path, char **temporary)
-{
-	const char *slash = strrchr(path, '/');
-	char *dir = slash ? arena_printf("%.*s", (int)(slash - path) + 1, path) : arena_printf(".");
-	struct stat st;
-	mode_t mask;
-	int fd;
-
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		die("%s: exists and is no file: choose another name", path);
-	if (!access(path, F_OK) && access(path, W_OK))
-		die_with(EXIT_PERMISSION, "%s: exists and may not be written: %s", path,
-			 strerror(errno));
-	*temporary = arena_printf("%s.XXXXXX", path);
-	fd = mkstemp(*temporary);
-	if (fd < 0 && errno == EACCES)
-		die_with(EXIT_PERMISSION, "%s: no permission to make a file here", dir);
-	if (fd < 0)
-		die("%s: cannot make it: %s", path, strerror(errno));
-	die_removes(*temporary);
-	mask = umask(0);
-	umask(mask);
-	if (fchmod(fd, 0666 & ~mask))
-		die("%s: %s", *temporary, strerror(errno));
-	return fd;
-}
-
 /* All of the room at once, where the file system can: a full disk is noticed before the work. */
 static void reserve(struct work *w)
 {
@@ -448,17 +424,19 @@ static void reserve(struct work *w)
 		return;
 	if ((errno == EOPNOTSUPP || errno == ENOSYS) && !ftruncate(w->fd, bytes))
 		return;
-	die("%s: no room for %s: %s", w->path, bytes_text(bytes, text), strerror(errno));
+	die("%s: no room for %s: %s: make room, or choose another folder", w->path,
+	    bytes_text(bytes, text), strerror(errno));
 }
 
 void write_run(struct plan *p)
 {
 	struct work w = { .plan = p, .path = p->options->out };
 	struct blob blobs[SECTIONS_MAX] = { 0 };
-	char *temporary;
+	struct output output;
 
 	write_layout(p, blobs);
-	w.fd = open_output(w.path, &temporary);
+	output_open(&output, w.path);
+	w.fd = output.fd;
 	reserve(&w);
 	list_tasks(&w);
 	run_tasks(&w);
@@ -467,10 +445,6 @@ void write_run(struct plan *p)
 	write_vectors(&w);
 	write_small(&w, blobs);
 	write_header(&w);
-	if (close(w.fd))
-		die("%s: cannot write: %s", w.path, strerror(errno));
-	if (rename(temporary, w.path))
-		die("%s: cannot give the file its name: %s", w.path, strerror(errno));
-	die_removes(NULL);
+	output_commit(&output);
 	free(w.tasks);
 }

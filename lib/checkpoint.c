@@ -68,12 +68,21 @@ static int by_name(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
+/* Of two with one name, the one of the earlier file is named first in the message. */
+static int by_name_and_file(const void *a, const void *b)
+{
+	const struct tensor *x = a, *y = b;
+	int order = by_name(a, b);
+
+	return order ? order : (x->file > y->file) - (x->file < y->file);
+}
+
 int checkpoint_sort(struct checkpoint *cp)
 {
 	size_t i;
 
 	if (cp->count)
-		qsort(cp->tensors, cp->count, sizeof(*cp->tensors), by_name);
+		qsort(cp->tensors, cp->count, sizeof(*cp->tensors), by_name_and_file);
 	for (i = 1; i < cp->count; i++) {
 		const struct tensor *a = &cp->tensors[i - 1], *b = &cp->tensors[i];
 
@@ -150,13 +159,17 @@ static int open_directory(const char *path, struct checkpoint *cp)
 			return checkpoint_fail(
 				ret, "%s: not a directory; name the one that holds config.json",
 				path);
-		return checkpoint_fail(ret, "%s: %s", path, strerror(-ret));
+		return checkpoint_fail(ret, "%s: %s; %s", path, strerror(-ret),
+				       ret == -EACCES ? "ask its owner to let you read it" :
+				       "name the directory that holds config.json");
 	}
 	ret = read_config(cp, dir);
 	if (!ret)
 		ret = checkpoint_read_directory(cp, dir);
 	if (!ret)
 		ret = checkpoint_match(cp);
+	if (!ret)
+		ret = checkpoint_read_chat(cp, dir);
 	if (!ret && !fstatat(dir, "tokenizer.model", &st, 0) &&
 	    asprintf(&cp->tokenizer, "%s/tokenizer.model", path) < 0) {
 		cp->tokenizer = NULL;
@@ -194,6 +207,11 @@ const struct checkpoint_config *checkpoint_config(const struct checkpoint *cp)
 const char *checkpoint_tokenizer(const struct checkpoint *cp)
 {
 	return cp->tokenizer;
+}
+
+enum checkpoint_chat checkpoint_chat(const struct checkpoint *cp)
+{
+	return cp->chat;
 }
 
 size_t checkpoint_tensor_count(const struct checkpoint *cp)

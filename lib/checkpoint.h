@@ -54,6 +54,13 @@ struct checkpoint_config {
 	uint32_t eos[CHECKPOINT_EOS_MAX];
 };
 
+/* Form of a chat that the model's maker wants: what its chat template writes. */
+enum checkpoint_chat {
+	CHECKPOINT_CHAT_NONE,		/* no template */
+	CHECKPOINT_CHAT_LLAMA2,		/* [INST] <<SYS>> ... [/INST] */
+	CHECKPOINT_CHAT_OTHER,
+};
+
 enum checkpoint_type { CHECKPOINT_F32, CHECKPOINT_F16, CHECKPOINT_BF16, CHECKPOINT_SYNTHETIC };
 
 struct checkpoint_tensor {
@@ -87,6 +94,14 @@ const struct checkpoint_config *checkpoint_config(const struct checkpoint *cp);
 
 /* Path of the directory's tokenizer.model, NULL where there is none. */
 const char *checkpoint_tokenizer(const struct checkpoint *cp);
+
+/*
+ * Its bytes, which the caller frees. -ENOENT there is none, -EBADMSG it is no SentencePiece model
+ * or has more pieces than the model's vocabulary; checkpoint_error() says so.
+ */
+int checkpoint_tokenizer_read(const struct checkpoint *cp, char **text, size_t *bytes);
+
+enum checkpoint_chat checkpoint_chat(const struct checkpoint *cp);
 
 /* Tensors by number, in byte order of their names, and all their elements together. */
 size_t checkpoint_tensor_count(const struct checkpoint *cp);

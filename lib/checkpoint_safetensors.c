@@ -66,6 +66,16 @@ static int read_all(int fd, const char *path, void *to, size_t bytes, uint64_t o
 	return 0;
 }
 
+static int cannot_open(const char *path)
+{
+	int error = errno;
+
+	return checkpoint_fail(-error, "%s: %s; %s", path, strerror(error),
+			       error == EACCES ? "ask its owner to let you read it" :
+			       error == EMFILE ? "raise the limit of open files (ulimit -n)" :
+			       "fetch the model again");
+}
+
 /* A regular file of the directory, never a pipe that would block. Its descriptor, or -errno. */
 static int open_file(int dir, const char *name, const char *path, uint64_t *bytes)
 {
@@ -74,11 +84,11 @@ static int open_file(int dir, const char *name, const char *path, uint64_t *byte
 
 	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return checkpoint_fail(-errno, "%s: %s", path, strerror(errno));
+		return cannot_open(path);
 	if (fstat(fd, &st) < 0)
-		ret = checkpoint_fail(-errno, "%s: %s", path, strerror(errno));
+		ret = cannot_open(path);
 	else if (!S_ISREG(st.st_mode))
-		ret = checkpoint_fail(-EBADMSG, "%s: not a regular file", path);
+		ret = checkpoint_fail(-EBADMSG, "%s: not a regular file; fetch it again", path);
 	else
 		ret = 0;
 	if (ret) {

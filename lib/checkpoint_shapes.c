@@ -185,7 +185,7 @@ int checkpoint_match(const struct checkpoint *cp)
 		if (!is_known[i] && !is_needless(&cp->config, t->name))
 			ret = checkpoint_fail(
 				-EOPNOTSUPP,
-				"%s: tensor %s is no part of %s with this config.json; the model needs what is not supported",
+				"%s: tensor %s is no part of %s with this config.json; the model needs what is not supported: choose another one",
 				cp->files[t->file].path, t->name, cp->config.architecture);
 	}
 	free(is_known);

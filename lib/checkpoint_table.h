@@ -35,6 +35,7 @@ struct checkpoint {
 	struct checkpoint_config config;
 	char *label;			/* directory or shape, for messages */
 	char *tokenizer;
+	enum checkpoint_chat chat;
 	struct tensor *tensors;		/* sorted by name once open */
 	size_t count, space;
 	struct checkpoint_file *files;
@@ -70,6 +71,9 @@ bool checkpoint_wanted(const struct checkpoint_config *config, unsigned int inde
 		       struct wanted *wanted);
 /* The whole table against the architecture's. */
 int checkpoint_match(const struct checkpoint *cp);
+
+/* checkpoint_tokenizer.c: the form of a chat, from the directory's tokenizer_config.json. */
+int checkpoint_read_chat(struct checkpoint *cp, int dir);
 
 /* checkpoint_safetensors.c: fills files and tensors from the directory. */
 int checkpoint_read_directory(struct checkpoint *cp, int dir);

@@ -17,10 +17,10 @@ static const char help[] =
 	"  -r N                 repetitions (default 5), after one that is not counted\n"
 	"  -d, --device CARD    number, node or PCI address (default: $FLIGHTLLM_DEVICE, or the first)\n"
 	"      --emulate[=CARD] a card inside this process instead\n"
-	"      --json\n"
-	"  -h, --help\n";
+	"      --json           one JSON object instead of text\n"
+	"  -h, --help, -V, --version\n";
 
-static const struct option options[] = { COMMON_OPTIONS, { 0 } };
+static const struct option options[] = { CARD_OPTIONS, { 0 } };
 
 #define RUNS_MAX 100
 
@@ -91,7 +91,7 @@ static int bench_main(int argc, char **argv)
 	struct series series[2];
 	int option;
 
-	while ((option = getopt_long(argc, argv, "hp:n:r:d:", options, NULL)) != -1) {
+	while ((option = next_option(&common, argc, argv, "p:n:r:d:", options)) != -1) {
 		switch (option) {
 		case 'p': prompt = parse_count(&common, "-p", optarg, 0, 1 << 20); break;
 		case 'n': generate = parse_count(&common, "-n", optarg, 0, 1 << 20); break;
@@ -100,7 +100,9 @@ static int bench_main(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 1)
-		fail(&common, EXIT_USAGE, "takes one model file");
+		fail(&common, EXIT_USAGE, "takes one model file; 'flightllm bench --help' says more");
+	if (!prompt && !generate)
+		fail(&common, EXIT_USAGE, "-p 0 and -n 0 leave nothing to measure; give one of them");
 	device = open_device(&common, argv[optind]);
 	model = load_model(&common, device, argv[optind]);
 	flm_model_info(model, &info);
@@ -119,8 +121,9 @@ static int bench_main(int argc, char **argv)
 			json_array_append_new(tests, json_pack("{s:s, s:f, s:f, s:f}", "test",
 				series[i].name, "tokens_per_s", series[i].mean, "median_tokens_per_s",
 				series[i].rate[runs / 2], "deviation", series[i].deviation));
-		print_json(json_pack("{s:s, s:s, s:i, s:o}", "model", info.name, "card", info.card,
-				     "runs", (int)runs, "tests", tests));
+		print_json(json_pack("{s:o, s:o, s:i, s:o}", "model", json_text(info.name),
+				     "card", json_text(info.card), "runs", (int)runs,
+				     "tests", tests));
 	} else {
 		printf("| %-24s | %-8s | %-8s | %18s | %10s |\n", "model", "card", "test",
 		       "t/s", "median");

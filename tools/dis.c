@@ -16,16 +16,17 @@
 #include "tools/tool.h"
 
 static const char help[] =
-	"Usage: flightllm dis MODEL.flm [--entry N] [--unit NAME] [--json]\n"
+	"Usage: flightllm dis MODEL.flm [OPTION]...\n"
 	"Prints the instructions of a model's program, with the names of its parts.\n\n"
 	"      --entry N        only entry N (0: a chunk of the prompt, 1: a token)\n"
 	"      --unit NAME      only the stream of ld, st, mm, mv, misc or sys\n"
-	"  -h, --help\n";
+	"      --json           one JSON object instead of text\n"
+	"  -h, --help, -V, --version\n";
 
 enum { OPT_ENTRY = OPT_OWN, OPT_UNIT };
 
 static const struct option options[] = {
-	COMMON_OPTIONS,
+	BASE_OPTIONS,
 	{ "entry", required_argument, NULL, OPT_ENTRY },
 	{ "unit", required_argument, NULL, OPT_UNIT },
 	{ 0 }
@@ -43,11 +44,18 @@ struct dis {
 	json_t *json;			/* array of instructions, or NULL */
 };
 
+__attribute__((noreturn))
+static void damaged(const struct dis *dis, const char *what)
+{
+	fail(&dis->common, EXIT_FAILED, "%s: %s; copy it again, or compile the model again",
+	     dis->path, what);
+}
+
 /* A part of the file that must lie inside it. */
 static const void *inside(const struct dis *dis, uint64_t offset, uint64_t bytes)
 {
 	if (offset > dis->bytes || bytes > dis->bytes - offset)
-		fail(&dis->common, EXIT_FAILED, "%s is cut off or damaged", dis->path);
+		damaged(dis, "it is cut off");
 	return dis->data + offset;
 }
 
@@ -101,11 +109,11 @@ static void print_program(const struct dis *dis)
 	uint32_t entries;
 
 	if (bytes < sizeof(*program) || le32toh(program->magic) != FLM_PROGRAM_MAGIC)
-		fail(&dis->common, EXIT_FAILED, "%s holds no program", dis->path);
+		damaged(dis, "it holds no program");
 	entries = le32toh(program->entries);
 	if (entries > FLM_ENTRIES_MAX ||
 	    sizeof(*program) + entries * sizeof(program->entry[0]) > bytes)
-		fail(&dis->common, EXIT_FAILED, "%s: the program header is damaged", dis->path);
+		damaged(dis, "the header of its program is damaged");
 	for (uint32_t e = 0; e < entries; e++) {
 		for (int u = 0; u < FLM_UNITS; u++) {
 			uint32_t at = le32toh(program->entry[e].stream[u].offset);
@@ -116,8 +124,7 @@ static void print_program(const struct dis *dis)
 			    (dis->unit >= 0 && dis->unit != u))
 				continue;
 			if (at > bytes || count > (bytes - at) / 4)
-				fail(&dis->common, EXIT_FAILED, "%s: a stream lies outside the program",
-				     dis->path);
+				damaged(dis, "a stream lies outside its program");
 			words = malloc(4ull * count + 4);
 			if (!words)
 				fail(&dis->common, EXIT_FAILED, "no memory for %u words", count);
@@ -160,16 +167,16 @@ static void find_sections(struct dis *dis)
 			dis->map = &sections[i];
 	}
 	if (!dis->program)
-		fail(&dis->common, EXIT_FAILED, "%s holds no program", dis->path);
+		damaged(dis, "it holds no program");
 }
 
 static int dis_main(int argc, char **argv)
 {
 	struct dis dis = { .common.command = &dis_command, .entry = -1, .unit = -1 };
 	struct flm_model_info info;
-	int option, ret;
+	int option;
 
-	while ((option = getopt_long(argc, argv, "hd:", options, NULL)) != -1) {
+	while ((option = next_option(&dis.common, argc, argv, "", options)) != -1) {
 		switch (option) {
 		case OPT_ENTRY:
 			dis.entry = parse_count(&dis.common, "--entry", optarg, 0, 7);
@@ -186,11 +193,9 @@ static int dis_main(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 1)
-		fail(&dis.common, EXIT_USAGE, "takes one model file");
+		fail(&dis.common, EXIT_USAGE, "takes one model file; 'flightllm dis --help' says more");
 	dis.path = argv[optind];
-	ret = flm_model_probe(dis.path, &info, NULL);
-	if (ret)
-		fail(&dis.common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s", flm_error());
+	probe_model(&dis.common, dis.path, &info, NULL);
 	map_file(&dis);
 	dis.json = dis.common.json ? json_array() : NULL;
 	find_sections(&dis);

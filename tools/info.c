@@ -11,26 +11,24 @@ static const char help[] =
 	"Tells what a model file holds, or without one what a card is.\n\n"
 	"  -d, --device CARD    number, node or PCI address (default: $FLIGHTLLM_DEVICE, or the first)\n"
 	"      --emulate[=CARD] a card inside this process instead\n"
-	"      --json\n"
-	"  -h, --help\n";
+	"      --json           one JSON object instead of text\n"
+	"  -h, --help, -V, --version\n";
 
-static const struct option options[] = { COMMON_OPTIONS, { 0 } };
+static const struct option options[] = { CARD_OPTIONS, { 0 } };
 
 static void model_info(const struct common *common, const char *path)
 {
 	struct flm_model_info info;
 	char *notes;
-	int ret;
 
-	ret = flm_model_probe(path, &info, &notes);
-	if (ret)
-		fail(common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s", flm_error());
+	probe_model(common, path, &info, &notes);
 	if (common->json) {
 		json_t *made = json_loads(notes, 0, NULL);
 
-		print_json(json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, "
+		print_json(json_pack("{s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, "
 				     "s:I, s:I, s:I, s:I, s:o}",
-				     "name", info.name, "card", info.card, "cores", info.cores,
+				     "name", json_text(info.name), "card", json_text(info.card),
+				     "cores", info.cores,
 				     "layers", info.layers, "hidden", info.hidden, "ffn", info.ffn,
 				     "heads", info.heads, "kv_heads", info.kv_heads,
 				     "head_dim", info.head_dim, "vocab", info.vocab,
@@ -63,14 +61,16 @@ static void card_info(const struct common *common)
 		fail_flm(common, ret);
 	if (common->json) {
 		json_t *regions = json_array();
+		char serial[17];
 
 		for (unsigned int i = 0; i < info.regions; i++)
 			json_array_append_new(regions, json_pack("{s:s, s:I, s:I}", "name",
 				info.region[i].name, "bytes", (json_int_t)info.region[i].bytes,
 				"free_bytes", (json_int_t)info.region[i].free_bytes));
-		print_json(json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:o}",
+		snprintf(serial, sizeof(serial), "%016llx", (unsigned long long)info.serial);
+		print_json(json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o}",
 				     "node", info.node, "bus", info.bus, "card", info.card,
-				     "driver", info.driver, "serial", (json_int_t)info.serial,
+				     "driver", info.driver, "serial", serial,
 				     "cores", info.cores, "isa_major", info.isa_major,
 				     "isa_minor", info.isa_minor, "queues", info.queues,
 				     "regions", regions));
@@ -92,10 +92,11 @@ static int info_main(int argc, char **argv)
 	struct common common = { .command = &info_command };
 	int option;
 
-	while ((option = getopt_long(argc, argv, "hd:", options, NULL)) != -1)
+	while ((option = next_option(&common, argc, argv, "d:", options)) != -1)
 		common_option(&common, option);
 	if (argc - optind > 1)
-		fail(&common, EXIT_USAGE, "takes one model file at most");
+		fail(&common, EXIT_USAGE, "takes one model file at most; 'flightllm info --help' says "
+		     "more");
 	if (optind < argc)
 		model_info(&common, argv[optind]);
 	else

@@ -5,10 +5,12 @@
 #include "tools/tool.h"
 
 static const char help[] =
-	"Usage: flightllm list [--json]\n"
-	"Lists the cards that the flightllm driver owns.\n";
+	"Usage: flightllm list [OPTION]...\n"
+	"Lists the cards that the flightllm driver owns: number, node, PCI address.\n\n"
+	"      --json           one JSON object instead of text\n"
+	"  -h, --help, -V, --version\n";
 
-static const struct option options[] = { COMMON_OPTIONS, { 0 } };
+static const struct option options[] = { BASE_OPTIONS, { 0 } };
 
 static int list_main(int argc, char **argv)
 {
@@ -17,10 +19,11 @@ static int list_main(int argc, char **argv)
 	json_t *cards;
 	int option, count;
 
-	while ((option = getopt_long(argc, argv, "hd:", options, NULL)) != -1)
+	while ((option = next_option(&common, argc, argv, "", options)) != -1)
 		common_option(&common, option);
 	if (optind != argc)
-		fail(&common, EXIT_USAGE, "takes no '%s'", argv[optind]);
+		fail(&common, EXIT_USAGE, "takes no '%s'; 'flightllm list --help' says more",
+		     argv[optind]);
 	count = flm_device_list(rows, 64);
 	if (count < 0)
 		fail_flm(&common, count);

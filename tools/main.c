@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* flightllm: one command, one file a sub-command. This file only finds the right one. */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/tool.h"
 
@@ -11,35 +13,54 @@ static const struct command *const commands[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static void usage(FILE *to)
+static void usage(void)
 {
 	fputs("Usage: flightllm COMMAND [OPTION]...\n"
 	      "Language models on a FlightLLM card, or on the emulated one with --emulate.\n\n",
-	      to);
+	      stdout);
 	for (size_t i = 0; i < COUNT(commands); i++)
-		fprintf(to, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
-	fputs("\n'flightllm COMMAND --help' tells the options of one.\n"
+		printf("  %-12s %s\n", commands[i]->name, commands[i]->summary);
+	fputs("\n'flightllm COMMAND --help' tells the options of one; --version is the program's.\n"
 	      "Exit status: 0 done, 1 failed, 2 usage, 3 no device, 4 permission, 5 busy, 6 timeout,\n"
-	      "7 card lost, 8 version, 9 verification failed.\n", to);
+	      "7 card lost, 8 version, 9 verification failed.\n", stdout);
+}
+
+/* A device that is opened must not get the number of a standard stream that is closed. */
+static void keep_streams(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", fd ? O_RDONLY : O_WRONLY);
+}
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < COUNT(commands); i++)
+		if (!strcmp(name, commands[i]->name))
+			return commands[i];
+	return NULL;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc < 2) {
-		usage(stderr);
-		return EXIT_USAGE;
-	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
-		usage(stdout);
-		return EXIT_DONE;
-	}
-	if (!strcmp(argv[1], "--version")) {
+	struct common common = { 0 };
+	const char *word = argc > 1 ? argv[1] : "";
+	int status = EXIT_DONE;
+
+	keep_streams();
+	common.command = find(word);
+	if (common.command)
+		status = common.command->run(argc - 1, argv + 1);
+	else if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
+		usage();
+	else if (!strcmp(word, "--version") || !strcmp(word, "-V"))
 		puts("flightllm " FLM_VERSION);
-		return EXIT_DONE;
-	}
-	for (size_t i = 0; i < COUNT(commands); i++)
-		if (!strcmp(argv[1], commands[i]->name))
-			return commands[i]->run(argc - 1, argv + 1);
-	fprintf(stderr, "flightllm: '%s' is no command; 'flightllm --help' lists them\n", argv[1]);
-	return EXIT_USAGE;
+	else if (argc < 2)
+		fail(&common, EXIT_USAGE, "a command is missing; 'flightllm --help' lists them");
+	else
+		fail(&common, EXIT_USAGE, "'%s' is no command; 'flightllm --help' lists them",
+		     word);
+	if (status == EXIT_DONE)
+		check_stdout(&common);
+	return status;
 }

@@ -24,13 +24,15 @@ static const char help[] =
 	"      --windows N      at most N windows\n"
 	"  -d, --device CARD    number, node or PCI address (default: $FLIGHTLLM_DEVICE, or the first)\n"
 	"      --emulate[=CARD] a card inside this process instead\n"
-	"      --json           ppl, ppl_error, ppl_reference, ppl_ratio, kld_mean, top1_same\n"
-	"  -h, --help\n";
+	"  -q, --quiet          no bars\n"
+	"      --json           one JSON object instead of text\n"
+	"  -h, --help, -V, --version\n";
 
 enum { OPT_FILE = OPT_OWN, OPT_REFERENCE, OPT_WINDOWS };
 
 static const struct option options[] = {
-	COMMON_OPTIONS,
+	CARD_OPTIONS,
+	{ "quiet", no_argument, NULL, 'q' },
 	{ "file", required_argument, NULL, OPT_FILE },
 	{ "reference", required_argument, NULL, OPT_REFERENCE },
 	{ "windows", required_argument, NULL, OPT_WINDOWS },
@@ -43,7 +45,7 @@ static uint32_t *tokenize(const struct common *common, struct flm_model *model, 
 {
 	struct flm_tokenizer *tokenizer = flm_model_tokenizer(model);
 	struct flm_model_info info;
-	uint32_t *ids = malloc((2 * bytes + 16) * sizeof(*ids));
+	uint32_t *ids = malloc((ID_ROOM(bytes) + 1) * sizeof(*ids));
 	size_t used = 0, n, document_bytes;
 	char *document;
 
@@ -58,7 +60,7 @@ static uint32_t *tokenize(const struct common *common, struct flm_model *model, 
 
 		ids[used++] = info.bos;
 		ret = flm_tokenizer_encode(tokenizer, document, document_bytes, ids + used,
-					   2 * document_bytes + 8, &n);
+					   ID_ROOM(document_bytes), &n);
 		if (ret)
 			fail_flm(common, ret);
 		used += n;
@@ -73,18 +75,49 @@ struct reference {
 	float *logits;
 };
 
-static void open_reference(const struct common *common, const char *dir, uint32_t vocab,
-			   uint32_t window, struct reference *reference)
+/* Both must be the same model, and the reference must reach as far as a window does. */
+static void check_reference(const struct common *common, const char *dir,
+			    const struct checkpoint_config *c, const struct flm_model_info *info)
+{
+	const struct {
+		const char *name;
+		uint32_t reference, compiled;
+	} sizes[] = {
+		{ "vocab_size", c->vocab, info->vocab },
+		{ "num_hidden_layers", c->layers, info->layers },
+		{ "hidden_size", c->hidden, info->hidden },
+		{ "intermediate_size", c->ffn, info->ffn },
+		{ "num_attention_heads", c->heads, info->heads },
+		{ "num_key_value_heads", c->kv_heads, info->kv_heads },
+	};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		if (sizes[i].reference != sizes[i].compiled)
+			fail(common, EXIT_FAILED, "%s has %s %u, the compiled model %u; name the "
+			     "directory that it was compiled from", dir, sizes[i].name,
+			     sizes[i].reference, sizes[i].compiled);
+	if (c->context < info->context)
+		fail(common, EXIT_FAILED, "%s has max_position_embeddings %u, the compiled model a "
+		     "context of %u; name the directory that it was compiled from", dir,
+		     c->context, info->context);
+}
+
+static void open_reference(const struct common *common, const char *dir, const char *model_path,
+			   struct reference *reference)
 {
 	char error[CHECKPOINT_ERROR_BYTES];
+	struct flm_model_info info;
+	int ret;
 
-	if (checkpoint_open(dir, error, sizeof(error), &reference->cp) ||
-	    float_open(reference->cp, 0, error, sizeof(error), &reference->model))
-		fail(common, EXIT_FAILED, "%s", error);
-	if (checkpoint_config(reference->cp)->vocab != vocab)
-		fail(common, EXIT_FAILED, "%s has a vocabulary of %u, the compiled model one of %u: they "
-		     "are not the same model", dir, checkpoint_config(reference->cp)->vocab, vocab);
-	reference->logits = malloc(4ull * vocab * window);
+	probe_model(common, model_path, &info, NULL);
+	ret = checkpoint_open(dir, error, sizeof(error), &reference->cp);
+	if (!ret) {
+		check_reference(common, dir, checkpoint_config(reference->cp), &info);
+		ret = float_open(reference->cp, 0, error, sizeof(error), &reference->model);
+	}
+	if (ret)
+		fail(common, ret == -EACCES ? EXIT_PERMISSION : EXIT_FAILED, "%s", error);
+	reference->logits = malloc(4ull * info.vocab * info.context);
 	if (!reference->logits)
 		fail(common, EXIT_FAILED, "no memory for the reference's logits");
 }
@@ -136,8 +169,9 @@ static int perplexity_main(int argc, char **argv)
 	char *text;
 	int option, ret;
 
-	while ((option = getopt_long(argc, argv, "hd:", options, NULL)) != -1) {
+	while ((option = next_option(&common, argc, argv, "qd:", options)) != -1) {
 		switch (option) {
+		case 'q': common.quiet = true; break;
 		case OPT_FILE: file = optarg; break;
 		case OPT_REFERENCE: dir = optarg; break;
 		case OPT_WINDOWS:
@@ -147,16 +181,19 @@ static int perplexity_main(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 1 || !file)
-		fail(&common, EXIT_USAGE, "takes one model file and --file TEXT");
+		fail(&common, EXIT_USAGE, "takes one model file and --file TEXT; 'flightllm "
+		     "perplexity --help' says more");
+	text = read_text(&common, file, &bytes);
+	if (dir)
+		open_reference(&common, dir, argv[optind], &reference);
+	progress.is_off = common.quiet;
 	device = open_device(&common, argv[optind]);
 	model = load_model(&common, device, argv[optind]);
 	flm_model_info(model, &info);
-	text = read_text(&common, file, &bytes);
 	ids = tokenize(&common, model, text, bytes, &count);
 	if (count < 2)
-		fail(&common, EXIT_FAILED, "%s has too little text to score", file);
-	if (dir)
-		open_reference(&common, dir, info.vocab, info.context, &reference);
+		fail(&common, EXIT_FAILED, "%s has too little text to score; name a longer one",
+		     file);
 	logits = malloc(4ull * info.vocab * info.context);
 	if (!logits)
 		fail(&common, EXIT_FAILED, "no memory for the logits of %u positions",
@@ -189,7 +226,7 @@ static int perplexity_main(int argc, char **argv)
 				     "not finite", p - 1, done);
 		progress_draw(&progress, at + n, count);
 	}
-	progress_end(&progress);
+	progress_end();
 	print(&common, &ppl, done);
 	if (dir) {
 		free(reference.logits);

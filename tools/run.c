@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * flightllm run: a prompt goes in, text comes out as the card makes it. Text is stdout, and all
- * else (bar, speed) stderr, so that the output can be piped.
+ * else (bar, speed, a chat's questions) stderr, so that the output can be piped. A chat is one
+ * session, to which each line is a turn.
  */
 #include <errno.h>
 #include <signal.h>
@@ -24,13 +25,15 @@ static const char help[] =
 	"      --seed S         of the random numbers (default: from the clock)\n"
 	"      --stop TEXT      end when the output contains TEXT (may be given more than once)\n"
 	"      --ignore-eos     go on after the model's end-of-text token\n"
-	"      --chat           read lines from the terminal, one turn each\n"
+	"      --chat           read lines from the terminal or stdin, one turn each; /help there\n"
+	"                       lists commands, Ctrl-C ends an answer, Ctrl-D the chat\n"
+	"      --system TEXT    what a chat begins with: instructions to the model\n"
 	"      --stats          say on stderr what it cost on the bus\n"
-	"  -q, --quiet          no bar and no speed on stderr\n"
+	"  -q, --quiet          no bar, no speed and no advice on stderr\n"
 	"  -d, --device CARD    number, node or PCI address (default: $FLIGHTLLM_DEVICE, or the first)\n"
 	"      --emulate[=CARD] a card inside this process instead; no driver is needed\n"
-	"      --json           one JSON object at the end instead of streaming\n"
-	"  -h, --help\n";
+	"      --json           one JSON object at the end, or after each turn, instead of streaming\n"
+	"  -h, --help, -V, --version\n";
 
 #define STOPS_MAX 16
 
@@ -42,7 +45,12 @@ struct run {
 	struct flm_detokenizer *words;
 	struct flm_sampler sampler;
 	unsigned int generate;
-	bool ignore_eos, quiet, stats, is_chat;
+	bool ignore_eos, stats;
+	bool is_chat;
+	bool is_llama2;			/* a turn is written as LLaMA-2 was trained to read it */
+	const char *system;		/* for the first turn; NULL: none, or it has been said */
+	bool is_begun;			/* the context holds something */
+	bool is_ended;			/* and that ends with the model's end-of-text token */
 	const char *stop[STOPS_MAX];
 	unsigned int stops;
 	char *text;			/* all of the output so far */
@@ -99,7 +107,7 @@ static void show(struct run *run, bool all)
 	if (!run->common.json)
 		fwrite(run->text + run->shown, 1, end - run->shown, stdout);
 	run->shown = end;
-	fflush(stdout);
+	check_stdout(&run->common);
 }
 
 static bool on_token(void *opaque, uint32_t token)
@@ -126,9 +134,9 @@ static void report(const struct run *run, unsigned int prompt, const struct flm_
 {
 	double prefill = result->prefill_ns * 1e-9, decode = result->decode_ns * 1e-9;
 
-	if (run->quiet || run->common.json)
+	if (run->common.quiet || run->common.json)
 		return;
-	fprintf(stderr, "\nprompt %u tokens in %.2f s (%.1f tokens/s), "
+	fprintf(stderr, "prompt %u tokens in %.2f s (%.1f tokens/s), "
 		"generated %u in %.2f s (%.1f tokens/s)\n", prompt, prefill,
 		prefill > 0 ? prompt / prefill : 0, result->tokens, decode,
 		decode > 0 && result->tokens > 1 ? (result->tokens - 1) / decode : 0);
@@ -140,18 +148,83 @@ static void report(const struct run *run, unsigned int prompt, const struct flm_
  */
 static void echo(struct run *run, const uint32_t *ids, size_t count)
 {
+	size_t bytes;
+
 	for (size_t i = 0; i < count; i++) {
-		size_t bytes;
 		const char *text = flm_detokenizer_push(run->words, ids[i], &bytes);
 
 		if (!run->common.json && !run->is_chat)
 			fwrite(text, 1, bytes, stdout);
 	}
-	fflush(stdout);
+	if (run->is_chat)
+		flm_detokenizer_finish(run->words, &bytes);
+	check_stdout(&run->common);
 }
 
-/* One prompt and its answer. */
-static void turn(struct run *run, const char *text, size_t bytes, bool is_first)
+/* The text of a turn as the model reads it; the caller frees it. */
+static char *dress(const struct run *run, const char *text, size_t *bytes)
+{
+	const char *tail = run->is_llama2 ? " [/INST]" : "";
+	char *head, *all;
+	int n;
+
+	if (!run->system)
+		n = asprintf(&head, "%s", run->is_llama2 ? "[INST] " : "");
+	else if (run->is_llama2)
+		n = asprintf(&head, "[INST] <<SYS>>\n%s\n<</SYS>>\n\n", run->system);
+	else
+		n = asprintf(&head, "%s\n", run->system);
+	all = n < 0 ? NULL : malloc(n + *bytes + strlen(tail) + 1);
+	if (!all)
+		fail(&run->common, EXIT_FAILED, "no memory for a prompt of %zu bytes", *bytes);
+	memcpy(all, head, n);
+	memcpy(all + n, text, *bytes);
+	strcpy(all + n + *bytes, tail);
+	*bytes += n + strlen(tail);
+	free(head);
+	return all;
+}
+
+/*
+ * The ids of a turn: what a text begins with where none has begun or the last has ended, then the
+ * words. An answer that LLaMA-2 was not left to end is ended for it.
+ */
+static uint32_t *encode_turn(struct run *run, const struct flm_model_info *info, const char *text,
+			     size_t bytes, unsigned int *count)
+{
+	char *dressed = dress(run, text, &bytes);
+	uint32_t *ids = malloc((ID_ROOM(bytes) + 2) * sizeof(*ids));
+	size_t used = 0, n;
+	int ret;
+
+	if (!ids)
+		fail(&run->common, EXIT_FAILED, "no memory for a prompt of %zu bytes", bytes);
+	if (run->is_llama2 && run->is_begun && !run->is_ended && info->eos_count)
+		ids[used++] = info->eos[0];
+	if (!run->is_begun || run->is_ended || used)
+		ids[used++] = info->bos;
+	ret = flm_tokenizer_encode(run->tokenizer, dressed, bytes, ids + used, ID_ROOM(bytes), &n);
+	if (ret)
+		fail_flm(&run->common, ret);
+	free(dressed);
+	*count = used + n;
+	return ids;
+}
+
+static void print_result(const struct run *run, unsigned int prompt,
+			 const struct flm_result *result)
+{
+	static const char *const ends[] = { "count", "stop_token", "stopped", "context_full" };
+
+	print_json(json_pack("{s:s%, s:i, s:i, s:f, s:f, s:s}", "text", run->text ? run->text : "",
+			     run->used, "prompt_tokens", (int)prompt,
+			     "tokens", (int)result->tokens, "prefill_s", result->prefill_ns * 1e-9,
+			     "decode_s", result->decode_ns * 1e-9,
+			     "end", run->is_stopped ? "stop_text" : ends[result->end]));
+}
+
+/* One prompt and its answer. -EOVERFLOW: too long for what is left, and nothing has changed. */
+static int turn(struct run *run, const char *text, size_t bytes)
 {
 	struct flm_model_info info;
 	struct flm_result result;
@@ -161,19 +234,12 @@ static void turn(struct run *run, const char *text, size_t bytes, bool is_first)
 	};
 	uint32_t *ids;
 	size_t count;
+	const char *tail;
 	int ret;
 
 	flm_model_info(run->model, &info);
-	ids = malloc((bytes + 8) * sizeof(*ids));
-	if (!ids)
-		fail(&run->common, EXIT_FAILED, "no memory for a prompt of %zu bytes", bytes);
-	if (is_first)
-		ids[0] = info.bos;
-	ret = flm_tokenizer_encode(run->tokenizer, text, bytes, ids + is_first, bytes + 7, &count);
-	if (ret)
-		fail_flm(&run->common, ret);
+	ids = encode_turn(run, &info, text, bytes, &request.count);
 	request.tokens = ids;
-	request.count = count + is_first;
 	if (!run->ignore_eos) {
 		request.stop = info.eos;
 		request.stop_count = info.eos_count;
@@ -186,48 +252,129 @@ static void turn(struct run *run, const char *text, size_t bytes, bool is_first)
 	ret = flm_session_generate(run->session, &request, &result);
 	free(ids);
 	if (ret)
-		fail_flm(&run->common, ret);
-	if (!run->is_stopped) {
-		const char *tail = flm_detokenizer_finish(run->words, &count);
-
+		return ret;
+	run->system = NULL;
+	run->is_begun = true;
+	run->is_ended = result.end == FLM_END_STOP_TOKEN;
+	tail = flm_detokenizer_finish(run->words, &count);
+	if (!run->is_stopped)
 		append(run, tail, count);
-	}
 	show(run, true);
-	report(run, request.count, &result);
-	if (result.end == FLM_END_CONTEXT_FULL && !run->quiet)
-		fprintf(stderr, "flightllm run: the context of %u tokens is full; a model compiled "
-			"with a larger --context holds more\n", info.context);
 	if (run->common.json)
-		print_json(json_pack("{s:s%, s:i, s:i, s:f, s:f, s:s}", "text", run->text ?
-				     run->text : "", run->used, "prompt_tokens", (int)request.count,
-				     "tokens", (int)result.tokens, "prefill_s",
-				     result.prefill_ns * 1e-9, "decode_s", result.decode_ns * 1e-9,
-				     "end", run->is_stopped ? "stop_text" :
-				     ((const char *[]) { "count", "stop_token", "stopped",
-							 "context_full" })[result.end]));
+		print_result(run, request.count, &result);
+	else
+		putchar('\n');
+	check_stdout(&run->common);
+	report(run, request.count, &result);
+	if (result.end == FLM_END_CONTEXT_FULL && !run->common.quiet)
+		fprintf(stderr, "flightllm run: the context of %u tokens is full; %sa model compiled "
+			"with a larger --context holds more\n", info.context,
+			run->is_chat ? "/clear begins a new one, " : "");
+	return 0;
 }
 
-static void chat(struct run *run)
+/* Whether a system call goes on after a signal: a request does, waiting for a line does not. */
+static void catch_interrupt(bool goes_on)
 {
-	bool is_first = true;
-	size_t room = 0;
-	char *line = NULL;
+	struct sigaction action = { .sa_handler = on_interrupt };
+
+	action.sa_flags = goes_on ? SA_RESTART : 0;
+	sigaction(SIGINT, &action, NULL);
+}
+
+/* The next line, without its end; false at the end of the input or on Ctrl-C. */
+static bool read_line(char **line, size_t *room, size_t *bytes)
+{
 	ssize_t n;
 
-	for (;;) {
+	interrupted = 0;
+	if (isatty(STDIN_FILENO))
+		fputs("> ", stderr);
+	catch_interrupt(false);
+	n = getline(line, room, stdin);
+	catch_interrupt(true);
+	if (n < 0 || interrupted) {
 		if (isatty(STDIN_FILENO))
-			fputs("> ", stderr);
-		n = getline(&line, &room, stdin);
-		if (n < 0)
-			break;
-		if (n && line[n - 1] == '\n')
-			n--;
-		interrupted = 0;
-		turn(run, line, n, is_first);
-		is_first = false;
-		putchar('\n');
-		if (flm_session_position(run->session) + 1 >= 1u << 24)
-			break;
+			fputc('\n', stderr);
+		return false;
+	}
+	while (n && ((*line)[n - 1] == '\n' || (*line)[n - 1] == '\r'))
+		n--;
+	*bytes = n;
+	(*line)[n] = 0;
+	return true;
+}
+
+/* A line that begins with a slash. False ends the chat. */
+static bool obey(struct run *run, const char *line, const char *system)
+{
+	if (!strcmp(line, "/exit"))
+		return false;
+	if (!strcmp(line, "/clear")) {
+		int ret = flm_session_truncate(run->session, 0);
+
+		if (ret)
+			fail_flm(&run->common, ret);
+		run->is_begun = run->is_ended = false;
+		run->system = system;
+	} else if (!strcmp(line, "/help")) {
+		fprintf(stderr, "/clear  forget all that was said\n"
+			"/exit   end the chat, as Ctrl-D does\n"
+			"/help   this list\n"
+			"Ctrl-C ends an answer. %s\n", run->is_llama2 ?
+			"Turns are written as LLaMA-2 was trained: [INST] ... [/INST]." :
+			"Turns are joined as plain text; an empty line lets the model go on.");
+	} else {
+		fprintf(stderr, "flightllm run: no command %s; /help lists them\n", line);
+	}
+	return true;
+}
+
+/* How the model wants a chat, as the compiler noted it; said once where it cannot be met. */
+static void choose_form(struct run *run)
+{
+	struct flm_model_info info;
+	json_t *notes;
+	const char *form;
+
+	flm_model_info(run->model, &info);
+	notes = json_loads(info.notes, 0, NULL);
+	form = json_string_value(json_object_get(notes, "chat"));
+	run->is_llama2 = form && !strcmp(form, "llama2");
+	if (form && !run->is_llama2 && !run->common.quiet)
+		fputs("flightllm run: this model has a chat template of its own, which is not known "
+		      "here; turns are joined as plain text\n", stderr);
+	json_decref(notes);
+}
+
+/* first: a turn before all lines, or NULL. */
+static void chat(struct run *run, const char *first)
+{
+	const char *system = run->system;
+	size_t room = 0, bytes = 0;
+	char *line = NULL;
+	int ret;
+
+	choose_form(run);
+	if (first) {
+		ret = turn(run, first, strlen(first));
+		if (ret)
+			fail_flm(&run->common, ret);
+	}
+	while (read_line(&line, &room, &bytes)) {
+		if (line[0] == '/') {
+			if (!obey(run, line, system))
+				break;
+			continue;
+		}
+		if (!bytes && run->is_llama2)
+			continue;
+		ret = turn(run, line, bytes);
+		if (ret && (ret != -EOVERFLOW || !isatty(STDIN_FILENO)))
+			fail_flm(&run->common, ret);
+		if (ret)
+			fprintf(stderr, "flightllm run: %s; /clear begins a new one\n",
+				flm_error());
 	}
 	free(line);
 }
@@ -250,11 +397,11 @@ static void print_costs(struct flm_device *device, const struct flm_counters *be
 
 enum {
 	OPT_TEMP = OPT_OWN, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_SEED, OPT_STOP, OPT_IGNORE_EOS,
-	OPT_CHAT, OPT_STATS
+	OPT_CHAT, OPT_SYSTEM, OPT_STATS
 };
 
 static const struct option options[] = {
-	COMMON_OPTIONS,
+	CARD_OPTIONS,
 	{ "prompt", required_argument, NULL, 'p' },
 	{ "file", required_argument, NULL, 'f' },
 	{ "tokens", required_argument, NULL, 'n' },
@@ -266,6 +413,7 @@ static const struct option options[] = {
 	{ "stop", required_argument, NULL, OPT_STOP },
 	{ "ignore-eos", no_argument, NULL, OPT_IGNORE_EOS },
 	{ "chat", no_argument, NULL, OPT_CHAT },
+	{ "system", required_argument, NULL, OPT_SYSTEM },
 	{ "stats", no_argument, NULL, OPT_STATS },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ 0 }
@@ -279,19 +427,20 @@ static int run_main(int argc, char **argv)
 		.generate = 200,
 	};
 	struct common *common = &run.common;
-	const char *prompt = "", *file = NULL;
+	const char *prompt = NULL, *file = NULL;
 	struct flm_counters before;
 	struct flm_device *device;
+	char *text = NULL;
 	size_t bytes;
 	int option, ret;
 
 	run.sampler.seed = (uint64_t)(now_seconds() * 1e9);
-	while ((option = getopt_long(argc, argv, "hp:f:n:qd:", options, NULL)) != -1) {
+	while ((option = next_option(common, argc, argv, "p:f:n:qd:", options)) != -1) {
 		switch (option) {
 		case 'p': prompt = optarg; break;
 		case 'f': file = optarg; break;
 		case 'n': run.generate = parse_count(common, "-n", optarg, 0, 1 << 20); break;
-		case 'q': run.quiet = true; break;
+		case 'q': common->quiet = true; break;
 		case OPT_TEMP:
 			run.sampler.temperature = parse_real(common, "--temp", optarg, 0, 100);
 			break;
@@ -309,12 +458,13 @@ static int run_main(int argc, char **argv)
 			break;
 		case OPT_STOP:
 			if (run.stops == STOPS_MAX || !*optarg)
-				fail(common, EXIT_USAGE, "--stop takes a text, at most %d times",
-				     STOPS_MAX);
+				fail(common, EXIT_USAGE, "--stop takes a text that is not empty, at "
+				     "most %d times", STOPS_MAX);
 			run.stop[run.stops++] = optarg;
 			break;
 		case OPT_IGNORE_EOS: run.ignore_eos = true; break;
 		case OPT_CHAT: run.is_chat = true; break;
+		case OPT_SYSTEM: run.system = optarg; break;
 		case OPT_STATS: run.stats = true; break;
 		default: common_option(common, option);
 		}
@@ -324,6 +474,16 @@ static int run_main(int argc, char **argv)
 	if (argc - optind != 1)
 		fail(common, EXIT_USAGE, "takes one model file; 'flightllm run --help' says more");
 
+	if (prompt && file)
+		fail(common, EXIT_USAGE, "-p and -f both give the text; give one of them");
+	if (run.is_chat && file)
+		fail(common, EXIT_USAGE, "--chat reads turns from stdin; redirect '%s' to it, or give "
+		     "the first turn with -p", file);
+	if (run.system && !run.is_chat)
+		fail(common, EXIT_USAGE, "--system belongs to --chat; without one, put it in front of "
+		     "the text");
+	if (file)
+		text = read_text(common, file, &bytes);
 	device = open_device(common, argv[optind]);
 	run.model = load_model(common, device, argv[optind]);
 	run.tokenizer = flm_model_tokenizer(run.model);
@@ -336,21 +496,17 @@ static int run_main(int argc, char **argv)
 	if (ret)
 		fail_flm(common, ret);
 	running = run.session;
-	signal(SIGINT, on_interrupt);
+	catch_interrupt(true);
 	if (run.stats && flm_device_counters(device, &before))
 		run.stats = false;
 	if (run.is_chat) {
-		chat(&run);
-	} else if (file) {
-		char *text = read_text(common, file, &bytes);
-
-		turn(&run, text, bytes, true);
-		free(text);
+		chat(&run, prompt);
 	} else {
-		turn(&run, prompt, strlen(prompt), true);
+		ret = turn(&run, text ? text : prompt ? prompt : "",
+			   text ? bytes : strlen(prompt ? prompt : ""));
+		if (ret)
+			fail_flm(common, ret);
 	}
-	if (!common->json && !run.is_chat)
-		putchar('\n');
 	if (run.stats)
 		print_costs(device, &before);
 	running = NULL;
@@ -359,6 +515,7 @@ static int run_main(int argc, char **argv)
 	flm_model_free(run.model);
 	flm_device_close(device);
 	free(run.text);
+	free(text);
 	return interrupted ? 130 : EXIT_DONE;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* What the sub-commands share; see tool.h. */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -10,12 +11,25 @@
 
 #include "tools/tool.h"
 
+static bool has_bar;			/* on the terminal, in the line where a message would go */
+
+static void clear_bar(void)
+{
+	if (has_bar)
+		fputs("\r\033[K", stderr);
+	has_bar = false;
+}
+
 void fail(const struct common *common, int status, const char *format, ...)
 {
 	va_list args;
 
 	fflush(stdout);
-	fprintf(stderr, "flightllm %s: ", common->command->name);
+	clear_bar();
+	fputs("flightllm", stderr);
+	if (common->command)
+		fprintf(stderr, " %s", common->command->name);
+	fputs(": ", stderr);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
@@ -52,26 +66,86 @@ void fail_flm(const struct common *common, int error)
 	fail(common, status_of(error), "%s", flm_error());
 }
 
+void check_stdout(const struct common *common)
+{
+	errno = 0;
+	if (fflush(stdout) || ferror(stdout))
+		fail(common, EXIT_FAILED, "standard output: %s; make room there, or write to another "
+		     "place", errno ? strerror(errno) : "it cannot be written");
+}
+
+/* What is wrong with the option that getopt_long() has refused as `why`. */
+__attribute__((noreturn))
+static void refuse_option(const struct common *common, int why, char **argv,
+			  const struct option *options)
+{
+	const char *word = argv[optind - 1];	/* but for a letter that others follow */
+	const char *name = common->command->name;
+	char letter[] = { '-', optopt, 0 };
+	bool is_long = false;
+
+	for (const struct option *o = options; o->name; o++)
+		is_long |= o->val == optopt;
+	if (why == ':')
+		fail(common, EXIT_USAGE, "%s needs a value; 'flightllm %s --help' tells which",
+		     strncmp(word, "--", 2) ? letter : word, name);
+	if (optopt && is_long)
+		fail(common, EXIT_USAGE, "%s: this option takes no value; 'flightllm %s --help' lists "
+		     "them", word, name);
+	fail(common, EXIT_USAGE, "no option %s; 'flightllm %s --help' lists them",
+	     optopt ? letter : word, name);
+}
+
+int next_option(const struct common *common, int argc, char **argv, const char *letters,
+		const struct option *options)
+{
+	char all[32];
+	int option;
+
+	opterr = 0;
+	snprintf(all, sizeof(all), ":hV%s", letters);
+	option = getopt_long(argc, argv, all, options, NULL);
+	if (option == '?' || option == ':')
+		refuse_option(common, option, argv, options);
+	return option;
+}
+
 void common_option(struct common *common, int option)
 {
 	switch (option) {
 	case 'h':
 		fputs(common->command->help, stdout);
+		check_stdout(common);
+		exit(EXIT_DONE);
+	case 'V':
+		puts("flightllm " FLM_VERSION);
+		check_stdout(common);
 		exit(EXIT_DONE);
 	case 'd':
 		common->device = optarg;
 		break;
 	case OPT_EMULATE:
 		common->emulate = true;
-		common->device = optarg;
+		common->profile = optarg;
 		break;
 	case OPT_JSON:
 		common->json = true;
 		break;
-	default:
-		fprintf(stderr, "Try 'flightllm %s --help'.\n", common->command->name);
-		exit(EXIT_USAGE);
 	}
+	if (common->emulate && common->device)
+		fail(common, EXIT_USAGE, "-d names a card of this machine and --emulate one in the "
+		     "process; give one of them");
+}
+
+void probe_model(const struct common *common, const char *path, struct flm_model_info *info,
+		 char **notes)
+{
+	int ret = flm_model_probe(path, info, notes);
+
+	if (ret == -EACCES)
+		fail(common, EXIT_PERMISSION, "%s; ask its owner to let you read it", flm_error());
+	if (ret)
+		fail(common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s", flm_error());
 }
 
 struct flm_device *open_device(const struct common *common, const char *model_path)
@@ -81,16 +155,17 @@ struct flm_device *open_device(const struct common *common, const char *model_pa
 	char name[32 + FLM_NAME_BYTES];
 	int ret;
 
-	if (model_path) {
-		ret = flm_model_probe(model_path, &info, NULL);
-		if (ret)
-			fail(common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s",
-			     flm_error());
-	}
+	if (model_path)
+		probe_model(common, model_path, &info, NULL);
 	if (common->emulate) {
-		snprintf(name, sizeof(name), "emulate:%s", common->device ? common->device :
+		snprintf(name, sizeof(name), "emulate:%s", common->profile ? common->profile :
 			 model_path ? info.card : "u280");
 		ret = flm_device_open(name, &device);
+		if (ret == -EINVAL && !common->profile)
+			fail(common, EXIT_VERSION, "%s was compiled for card %s; %s; compile it for "
+			     "one of them", model_path, info.card, flm_error());
+		if (ret == -EINVAL)
+			fail(common, EXIT_USAGE, "--emulate=%s: %s", common->profile, flm_error());
 	} else {
 		ret = flm_device_open(common->device, &device);
 	}
@@ -107,7 +182,7 @@ uint64_t parse_count(const struct common *common, const char *option, const char
 
 	errno = 0;
 	value = strtoull(text, &end, 0);
-	if (errno || end == text || *end || text[0] == '-' || value < least || value > most)
+	if (errno || !isdigit((unsigned char)text[0]) || *end || value < least || value > most)
 		fail(common, EXIT_USAGE, "%s takes a whole number from %llu to %llu, not '%s'",
 		     option, (unsigned long long)least, (unsigned long long)most, text);
 	return value;
@@ -139,9 +214,10 @@ void progress_draw(void *opaque, uint64_t done, uint64_t all)
 	int now = all ? (int)(done * 1000.0 / all) : 1000;
 	char bar[31];
 
-	if (!isatty(STDERR_FILENO) || now == progress->last)
+	if (progress->is_off || !isatty(STDERR_FILENO) || now == progress->last)
 		return;
 	progress->last = now;
+	has_bar = true;
 	for (int i = 0; i < 30; i++)
 		bar[i] = i * 1000 < now * 30 ? '#' : '.';
 	bar[30] = 0;
@@ -149,25 +225,40 @@ void progress_draw(void *opaque, uint64_t done, uint64_t all)
 		all / (progress->unit ? 1.0 : 1e6), progress->unit ? progress->unit : "MB");
 }
 
-void progress_end(struct progress *progress)
+void progress_end(void)
 {
-	if (isatty(STDERR_FILENO) && progress->last >= 0)
-		fputs("\r\033[K", stderr);
+	clear_bar();
 }
 
 struct flm_model *load_model(const struct common *common, struct flm_device *device,
 			     const char *path)
 {
-	struct progress progress = { .what = "loading", .last = -1 };
+	struct progress progress = { .what = "loading", .is_off = common->quiet, .last = -1 };
 	struct flm_load_options options = { .progress = progress_draw, .opaque = &progress };
 	struct flm_model *model;
 	int ret;
 
 	ret = flm_model_load(device, path, &options, &model);
-	progress_end(&progress);
+	progress_end();
 	if (ret)
 		fail(common, ret == -ENOENT ? EXIT_FAILED : status_of(ret), "%s", flm_error());
 	return model;
+}
+
+json_t *json_text(const char *text)
+{
+	json_t *value = json_string(text);
+	char *copy;
+
+	if (value)
+		return value;
+	copy = strdup(text);
+	for (char *c = copy; c && *c; c++)
+		if (*c & 0x80)
+			*c = '?';
+	value = json_string(copy ? copy : "");
+	free(copy);
+	return value;
 }
 
 void print_json(json_t *object)
@@ -188,7 +279,8 @@ char *read_text(const struct common *common, const char *path, size_t *bytes)
 	char *text = malloc(room + 1), *larger;
 
 	if (!file)
-		fail(common, EXIT_FAILED, "%s: %s", path, strerror(errno));
+		fail(common, errno == EACCES ? EXIT_PERMISSION : EXIT_FAILED, "%s: %s; name a text "
+		     "that you may read", path, strerror(errno));
 	while (text && (n = fread(text + used, 1, room - used, file)) > 0) {
 		used += n;
 		if (used < room)
@@ -202,7 +294,8 @@ char *read_text(const struct common *common, const char *path, size_t *bytes)
 	if (!text)
 		fail(common, EXIT_FAILED, "%s: no memory for it", path);
 	if (ferror(file))
-		fail(common, EXIT_FAILED, "%s: %s", path, strerror(errno));
+		fail(common, EXIT_FAILED, "%s: %s; name a text that you may read", path,
+		     strerror(errno));
 	if (file != stdin)
 		fclose(file);
 	text[used] = 0;

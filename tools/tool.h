@@ -33,23 +33,47 @@ extern const struct command bench_command, dis_command, info_command, list_comma
 	perplexity_command, run_command;
 
 /* Options that several commands have; values of long options without a letter start here. */
-enum { OPT_JSON = 256, OPT_EMULATE, OPT_DEVICE, OPT_OWN = 300 };
+enum { OPT_JSON = 256, OPT_EMULATE, OPT_OWN = 300 };
 
-#define COMMON_OPTIONS \
+#define BASE_OPTIONS \
 	{ "help", no_argument, NULL, 'h' }, \
-	{ "json", no_argument, NULL, OPT_JSON }, \
+	{ "version", no_argument, NULL, 'V' }, \
+	{ "json", no_argument, NULL, OPT_JSON }
+
+/* Of the commands that use a card. */
+#define CARD_OPTIONS \
+	BASE_OPTIONS, \
 	{ "device", required_argument, NULL, 'd' }, \
 	{ "emulate", optional_argument, NULL, OPT_EMULATE }
 
 struct common {
-	const struct command *command;
+	const struct command *command;	/* NULL: none was named */
 	const char *device;		/* as flm_device_open() takes it */
+	const char *profile;		/* of the card to emulate, NULL: the model's */
 	bool emulate;
 	bool json;
+	bool quiet;			/* no bar */
 };
 
-/* Takes a common option; prints help and exits for -h, exits with EXIT_USAGE for '?'. */
+/*
+ * The next option as getopt_long() gives it, -1 behind the last; one that there is not, or without
+ * the value it needs, is EXIT_USAGE. letters: the command's short ones, without -h and -V.
+ */
+int next_option(const struct common *common, int argc, char **argv, const char *letters,
+		const struct option *options);
+
+/* Takes an option of those above: prints help or version and exits, or keeps what it says. */
 void common_option(struct common *common, int option);
+
+/*
+ * What was printed must have arrived: EXIT_FAILED otherwise. Flushes, so that who streams may call
+ * it after each word.
+ */
+void check_stdout(const struct common *common);
+
+/* flm_model_probe(), or exit. notes may be NULL. */
+void probe_model(const struct common *common, const char *path, struct flm_model_info *info,
+		 char **notes);
 
 /* Opens the device chosen, for this model (which names the profile to emulate) if not NULL. */
 struct flm_device *open_device(const struct common *common, const char *model_path);
@@ -71,10 +95,11 @@ double parse_real(const struct common *common, const char *option, const char *t
 struct progress {
 	const char *what;
 	const char *unit;		/* of done and all; NULL: bytes, shown as MB */
+	bool is_off;
 	int last;			/* per mille drawn */
 };
 void progress_draw(void *opaque, uint64_t done, uint64_t all);
-void progress_end(struct progress *progress);
+void progress_end(void);
 
 double now_seconds(void);
 
@@ -84,6 +109,12 @@ struct flm_model *load_model(const struct common *common, struct flm_device *dev
 
 /* Prints a JSON object with "schema": "flightllm/1" in front, frees it. */
 void print_json(json_t *object);
+
+/* Text of a file as a JSON string; bytes beyond ASCII become '?' where it is no UTF-8. */
+json_t *json_text(const char *text);
+
+/* Ids that a text may become, at most: a byte that is no UTF-8 counts as a character of three. */
+#define ID_ROOM(bytes) (3 * (size_t)(bytes) + 8)
 
 /* The whole of a file, or of stdin for "-", zero-terminated; exits on failure. */
 char *read_text(const struct common *common, const char *path, size_t *bytes);

@@ -125,6 +125,15 @@ static void write_config(const char *path, const struct shape *s)
 		err(1, "%s", path);
 }
 
+/* One piece, "a": the compiler takes no directory without a tokenizer, and no words come here. */
+static void write_tokenizer(const char *path)
+{
+	FILE *file = fopen(path, "w");
+
+	if (!file || fwrite("\012\003\012\001a", 5, 1, file) != 1 || fclose(file))
+		err(1, "%s", path);
+}
+
 static struct shape draw_shape(void)
 {
 	static const uint32_t dims[] = { 8, 16, 24, 32, 48, 64, 80, 128 };
@@ -150,7 +159,7 @@ static void try(uint32_t seed)
 	struct options o = { .width = 8 };
 	char dir[] = "/tmp/flightllm-cc.XXXXXX", what[256];
 	struct shape s;
-	char *config, *weights;
+	char *config, *weights, *tokenizer;
 
 	state = seed;
 	draw(2);
@@ -166,12 +175,15 @@ static void try(uint32_t seed)
 		err(1, "%s", dir);
 	config = arena_printf("%s/config.json", dir);
 	weights = arena_printf("%s/model.safetensors", dir);
+	tokenizer = arena_printf("%s/tokenizer.model", dir);
 	write_config(config, &s);
+	write_tokenizer(tokenizer);
 	write_weights(weights, &s);
 	o.model = dir;
 	compile_and_compare(o, 300, what);
 	unlink(config);
 	unlink(weights);
+	unlink(tokenizer);
 	rmdir(dir);
 }
 

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The file that is being made. It has no name until it is complete (O_TMPFILE), so that even a
+ * SIGKILL leaves nothing; then it gets the output's name, in one step, whatever had it before.
+ * Where the file system makes no files without names, it has a temporary one, which die() and
+ * signals remove.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "compiler/cc.h"
+#include "compiler/output.h"
+
+#define DESCRIPTORS "/proc/self/fd"	/* through which a file without a name gets one */
+#define NAMES_MAX 100
+
+static void check_place(const char *path)
+{
+	struct stat st;
+
+	if (!stat(path, &st) && !S_ISREG(st.st_mode))
+		die("%s: exists and is no file: choose another name", path);
+	if (!access(path, F_OK) && access(path, W_OK))
+		die_with(EXIT_PERMISSION, "%s: exists and may not be written (%s): choose another name",
+			 path, strerror(errno));
+}
+
+/* With a name of its own beside the output's. */
+static void open_named(struct output *o, const char *dir)
+{
+	o->temporary = arena_printf("%s.XXXXXX", o->path);
+	o->fd = mkostemp(o->temporary, O_CLOEXEC);
+	if (o->fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS))
+		die_with(EXIT_PERMISSION, "%s: no permission to make a file here (%s): choose another folder",
+			 dir, strerror(errno));
+	if (o->fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		die("%s: there is no folder %s: make it first", o->path, dir);
+	if (o->fd < 0)
+		die("%s: cannot make it: %s: choose another name or folder", o->path,
+		    strerror(errno));
+}
+
+void output_open(struct output *o, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *dir = slash ? arena_printf("%.*s", (int)(slash - path) + 1, path) : ".";
+	mode_t mask;
+
+	*o = (struct output) { .path = path, .fd = -1 };
+	check_place(path);
+	if (!access(DESCRIPTORS, X_OK))
+		o->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+	/* Whatever the reason was, if it is not the missing O_TMPFILE, this names it. */
+	if (o->fd < 0)
+		open_named(o, dir);
+	die_removes(o->temporary);
+	mask = umask(0);
+	umask(mask);
+	if (o->temporary && fchmod(o->fd, 0666 & ~mask))
+		die("%s: cannot set its mode: %s: choose another folder", o->temporary,
+		    strerror(errno));
+}
+
+/*
+ * Gives a file without a name one: the output's if nothing has it, else one of its own, from which
+ * it can be renamed.
+ */
+static void give_name(struct output *o)
+{
+	const char *self = arena_printf(DESCRIPTORS "/%d", o->fd);
+
+	if (!linkat(AT_FDCWD, self, AT_FDCWD, o->path, AT_SYMLINK_FOLLOW))
+		return;
+	for (int i = 0; errno == EEXIST && i < NAMES_MAX; i++) {
+		o->temporary = arena_printf("%s.%ld-%d", o->path, (long)getpid(), i);
+		if (linkat(AT_FDCWD, self, AT_FDCWD, o->temporary, AT_SYMLINK_FOLLOW))
+			continue;
+		die_removes(o->temporary);
+		return;
+	}
+	die("%s: cannot give the file its name: %s: choose another one", o->path, strerror(errno));
+}
+
+void output_commit(struct output *o)
+{
+	if (!o->temporary)
+		give_name(o);
+	if (close(o->fd))
+		die("%s: cannot write: %s: make room, or choose another folder", o->path,
+		    strerror(errno));
+	if (o->temporary && rename(o->temporary, o->path))
+		die("%s: cannot give the file its name: %s: choose another one", o->path,
+		    strerror(errno));
+	die_removes(NULL);
+}
