@@ -104,8 +104,8 @@ int core_fault_at(struct core *core, unsigned int u, enum flm_fault kind);
 bool core_is_aborted(struct core *core);
 
 /*
- * A row, strip or access of an instruction begins: counts the cycles that it takes at the least. True
- * once the pass is to stop; every loop whose trips a program chooses asks it.
+ * A row, strip or access of an instruction begins: counts the cycles that it takes at the least.
+ * True once the pass is to stop; every loop whose trips a program chooses asks it.
  */
 bool core_step(struct core *core, uint64_t cycles);
 

@@ -499,7 +499,8 @@ static void account(struct card *card, struct queue *q)
 	for (unsigned int c = 0; c < EXEC_CORES_MAX; c++)
 		for (unsigned int u = 0; u < FLM_UNITS; u++)
 			card->unit_instructions[c][u] += work->unit_instructions[c][u];
-	work->told_us = work->step_us = work->step_cycles = work->step_instructions = work->step_tokens = 0;
+	work->told_us = work->step_us = work->step_cycles = 0;
+	work->step_instructions = work->step_tokens = 0;
 	memset(work->unit_instructions, 0, sizeof(work->unit_instructions));
 }
 

@@ -291,9 +291,9 @@ static bool hand_over(struct flm_session *session, const struct flm_request *req
 }
 
 /*
- * How much of a job's time went by after its first token, which the prompt's last pass makes. The first
- * look, at `first`, found `seen` of them: their pace is that of those behind. Where all were there at
- * once, or nobody looked, every pass counts alike.
+ * How much of a job's time went by after its first token, which the prompt's last pass makes. The
+ * first look, at `first`, found `seen` of them: their pace is that of those behind. Where all were
+ * there at once, or nobody looked, every pass counts alike.
  */
 static uint64_t decode_time(const struct part *part, uint64_t start, uint64_t first,
 			    unsigned int seen, uint64_t end)

@@ -5,9 +5,11 @@
  * session, to which each line is a turn.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "tools/tool.h"
@@ -58,17 +60,40 @@ struct run {
 	bool is_stopped;		/* by a stop text */
 };
 
-static struct flm_session *running;	/* for the signal handler */
+/*
+ * Ctrl-C. Stopping a session takes locks, which a signal handler may not: it rings a bell, and a
+ * thread that waits for it stops the session.
+ */
 static volatile sig_atomic_t interrupted;
+static int bell = -1;			/* eventfd */
+static bool is_over;			/* atomic: the bell means the end of listening */
+
+static void ring(void)
+{
+	const uint64_t one = 1;
+
+	(void)!write(bell, &one, sizeof(one));
+}
 
 static void on_interrupt(int signal)
 {
+	int error = errno;
+
 	(void)signal;
 	if (interrupted)
 		_exit(130);
 	interrupted = 1;
-	if (running)
-		flm_session_stop(running);
+	ring();
+	errno = error;
+}
+
+static void *hear(void *session)
+{
+	uint64_t n;
+
+	while (read(bell, &n, sizeof(n)) == sizeof(n) && !__atomic_load_n(&is_over, __ATOMIC_SEQ_CST))
+		flm_session_stop(session);
+	return NULL;
 }
 
 static void append(struct run *run, const char *bytes, size_t count)
@@ -282,6 +307,32 @@ static void catch_interrupt(bool goes_on)
 	sigaction(SIGINT, &action, NULL);
 }
 
+/* The signal is the main thread's, which may be waiting for a line. */
+static void start_hearing(const struct run *run, pthread_t *hearer)
+{
+	sigset_t interrupt, old;
+	int ret;
+
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
+	bell = eventfd(0, EFD_CLOEXEC);
+	pthread_sigmask(SIG_BLOCK, &interrupt, &old);
+	ret = bell < 0 ? errno : pthread_create(hearer, NULL, hear, run->session);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ret)
+		fail(&run->common, EXIT_FAILED, "cannot wait for Ctrl-C: %s", strerror(ret));
+}
+
+/* From here on Ctrl-C ends the process as it does elsewhere. */
+static void stop_hearing(pthread_t hearer)
+{
+	signal(SIGINT, SIG_DFL);
+	__atomic_store_n(&is_over, true, __ATOMIC_SEQ_CST);
+	ring();
+	pthread_join(hearer, NULL);
+	close(bell);
+}
+
 /* The next line, without its end; false at the end of the input or on Ctrl-C. */
 static bool read_line(char **line, size_t *room, size_t *bytes)
 {
@@ -430,6 +481,7 @@ static int run_main(int argc, char **argv)
 	const char *prompt = NULL, *file = NULL;
 	struct flm_counters before;
 	struct flm_device *device;
+	pthread_t hearer;
 	char *text = NULL;
 	size_t bytes;
 	int option, ret;
@@ -495,7 +547,7 @@ static int run_main(int argc, char **argv)
 		ret = flm_detokenizer_new(run.tokenizer, &run.words);
 	if (ret)
 		fail_flm(common, ret);
-	running = run.session;
+	start_hearing(&run, &hearer);
 	catch_interrupt(true);
 	if (run.stats && flm_device_counters(device, &before))
 		run.stats = false;
@@ -509,7 +561,7 @@ static int run_main(int argc, char **argv)
 	}
 	if (run.stats)
 		print_costs(device, &before);
-	running = NULL;
+	stop_hearing(hearer);
 	flm_detokenizer_free(run.words);
 	flm_session_free(run.session);
 	flm_model_free(run.model);

@@ -48,6 +48,7 @@ static int status_of(int error)
 	case EPERM:
 		return EXIT_PERMISSION;
 	case EBUSY:
+	case ENOSPC:	/* of the card's memory: others have it */
 		return EXIT_BUSY;
 	case ETIME:
 	case ETIMEDOUT:

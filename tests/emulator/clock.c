@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Card time, by the rule of SPEC.md ("Time"): what passes of known work cost, and that a long pass
- * tells of its cost while it runs, which is how a driver finds out that one is hung. tiny has 100 MHz,
- * 256 MACs a cycle in MM, 64 in MV, and 32 bytes a cycle and core.
+ * tells of its cost while it runs, which is how a driver finds out that one is hung. tiny has 100
+ * MHz, 256 MACs a cycle in MM, 64 in MV, and 32 bytes a cycle and core.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -21,7 +21,8 @@ static void costs(struct bench *b)
 		{ "an access of 65,536 bytes: 2,048 + 1",
 		  "@ld\nld seg=1 dst=act:0 rows=1/1 bytes=65536/65536", 1, 2050 },
 		{ "1,024 accesses of a byte: 32 + 1,024",
-		  "@ld\nld seg=1 dst=act:0 src_pitch=2 dst_pitch=1 rows=1024/1024 bytes=1/1", 1, 1057 },
+		  "@ld\nld seg=1 dst=act:0 src_pitch=2 dst_pitch=1 rows=1024/1024 bytes=1/1", 1,
+		  1057 },
 		{ "4 rows of 64 elements: 16",
 		  "@misc\nmisc.fill out=act:0 out_pitch=256 rows=4/4 cols=64/64", 1, 17 },
 		{ "the same on two cores at once: 16",

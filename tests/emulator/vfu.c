@@ -734,7 +734,8 @@ static void test_options(void)
 	ok(client_get(&c, CLIENT_BAR0, 0x108, 8) == 8 << 20, "--mem 16M: 8 MiB for each of two cores");
 	guest_fill(&c, &g, 7);
 	ok(guest_hears(&g), "with one thread a slot is done");
-	ok(trace_has(trace, "queue=2 enabled kind=1 ") && trace_has(trace, "doorbell queue=2 tail=1\n") &&
+	ok(trace_has(trace, "queue=2 enabled kind=1 ") &&
+	   trace_has(trace, "doorbell queue=2 tail=1\n") &&
 	   trace_has(trace, "end queue=2 seqno=1 status=1 fault=0 ") &&
 	   trace_has(trace, "interrupt vector=1\n"),
 	   "--trace has a line for queue, doorbell, end and interrupt");

@@ -105,7 +105,7 @@ vm_log_is_clean "programs that it refuses"
 
 cat >"$work/guest" <<END
 . $work/refused
-$b/tests/e2e/full 1 $b/flightllm run $work/tiny.flm -q -n 5 2>/tmp/full
+$b/tests/e2e/full 5 $b/flightllm run $work/tiny.flm -q -n 5 2>/tmp/full
 sed "s/^/a full HBM err /" /tmp/full
 refused "the HBM of one who left" $b/flightllm run $work/tiny.flm -q -n 5
 END
