@@ -99,6 +99,53 @@ TEST_F(bo, a_full_region_says_how_much_is_left)
 	EXPECT_EQ(0, CALL(&self->dev, BO_CREATE, &args));
 }
 
+TEST_F(bo, a_client_that_fills_a_region_takes_nothing_from_another)
+{
+	uint32_t own = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HBM, 0, 2 * MIB,
+				 DRM_FLIGHTLLM_BO_VISIBLE);
+	uint32_t *memory = bo_memory(&self->dev, own, 2 * MIB);
+	struct drm_flightllm_bo_create args;
+	uint32_t handles[256], count = 0, wrong = 0;
+	struct seam other;
+	uint64_t before;
+
+	device_open(&other);
+	before = region_of(&other, 0).free;
+	if (before > 256 * 4 * MIB)
+		SKIP(return, "clearing that much takes too long; run it on the card tiny");
+	for (uint32_t i = 0; i < 2 * MIB / 4; i++)
+		memory[i] = 0x9e3779b9 * i;
+	for (;;) {
+		args = (struct drm_flightllm_bo_create){
+			.size = 4 * MIB, .placement = DRM_FLIGHTLLM_BO_HBM,
+		};
+		if (CALL(&other, BO_CREATE, &args))
+			break;
+		handles[count++] = args.handle;
+	}
+	EXPECT_EQ(before / (4 * MIB), count);
+	EXPECT_EQ(before % (4 * MIB), args.free);
+	EXPECT_EQ(before % (4 * MIB), region_of(&other, 0).free);
+	/* Every second one back: enough in all, but not in one piece. */
+	for (uint32_t i = 0; i < count; i += 2)
+		ASSERT_EQ(0, _bo_close(&other, handles[i]));
+	args = (struct drm_flightllm_bo_create){
+		.size = 8 * MIB, .placement = DRM_FLIGHTLLM_BO_HBM,
+	};
+	EXPECT_EQ(-ENOSPC, CALL(&other, BO_CREATE, &args));
+	EXPECT_EQ((count + 1) / 2 * 4 * MIB + before % (4 * MIB), args.free);
+	EXPECT_LE(4 * MIB, args.largest);
+	EXPECT_GT(8 * MIB, args.largest);
+	for (uint32_t i = 0; i < 2 * MIB / 4; i++)
+		wrong += memory[i] != 0x9e3779b9 * i;
+	EXPECT_EQ(0, wrong);
+	for (uint32_t i = 1; i < count; i += 2)
+		ASSERT_EQ(0, _bo_close(&other, handles[i]));
+	EXPECT_EQ(before, region_of(&other, 0).free);
+	device_close(&other);
+	munmap(memory, 2 * MIB);
+}
+
 TEST_F(bo, memory_comes_back_when_a_buffer_is_closed)
 {
 	uint64_t before = region_of(&self->dev, FLM_REGION_DDR).free;
@@ -112,8 +159,8 @@ TEST_F(bo, memory_comes_back_when_a_buffer_is_closed)
 TEST_F(bo, host_memory_maps_and_keeps_what_is_written)
 {
 	uint32_t handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HOST, 0, 1 * MIB, 0);
-	uint8_t *memory = bo_map(&self->dev, handle, 1 * MIB);
-	uint8_t *again = bo_map(&self->dev, handle, 1 * MIB);
+	uint8_t *memory = bo_memory(&self->dev, handle, 1 * MIB);
+	uint8_t *again = bo_memory(&self->dev, handle, 1 * MIB);
 
 	for (unsigned int i = 0; i < 1 * MIB; i += 4096)
 		EXPECT_EQ(0, memory[i]);
@@ -129,7 +176,7 @@ TEST_F(bo, a_buffer_never_shows_what_was_there_before)
 	for (int round = 0; round < 3; round++) {
 		uint32_t handle = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HBM, 0, 2 * MIB,
 					    DRM_FLIGHTLLM_BO_VISIBLE);
-		uint32_t *memory = bo_map(&self->dev, handle, 2 * MIB);
+		uint32_t *memory = bo_memory(&self->dev, handle, 2 * MIB);
 		uint32_t seen = 0;
 
 		for (unsigned int i = 0; i < 2 * MIB / 4; i++)

@@ -10,12 +10,13 @@
 
 #include "kselftest_harness.h"
 
+#include "tests/dice.h"
 #include "tests/uapi/uapi.h"
 
 #define POOL 16
 
 struct fuzz {
-	uint64_t state;
+	struct dice dice;
 	struct seam dev;
 	uint32_t bo[POOL], context[POOL], queue[POOL], kind[POOL], sync[POOL];
 	uint64_t seqno[POOL];
@@ -26,15 +27,12 @@ struct fuzz {
 
 static uint64_t any(struct fuzz *f)
 {
-	f->state ^= f->state << 13;
-	f->state ^= f->state >> 7;
-	f->state ^= f->state << 17;
-	return f->state;
+	return dice_any(&f->dice);
 }
 
 static uint32_t below(struct fuzz *f, uint32_t n)
 {
-	return (any(f) >> 20) % n;
+	return dice_below(&f->dice, n);
 }
 
 /* Mostly zero, as a field that must be zero; now and then not. */
@@ -267,17 +265,10 @@ static int one_call(struct fuzz *f)
 	return do_query(f);
 }
 
-static uint64_t setting(const char *name, uint64_t without)
-{
-	const char *text = getenv(name);
-
-	return text ? strtoull(text, NULL, 0) : without;
-}
-
 /* Never returns: the process ends as a hostile one does, without tidying up. */
 static void be_hostile(uint64_t seed, uint64_t calls)
 {
-	struct fuzz f = { .state = seed * 0x9e3779b97f4a7c15ull + 1 };
+	struct fuzz f = { .dice = dice_new(seed) };
 
 	device_open(&f.dev);
 	f.cores = query_card(&f.dev).cores;
@@ -318,7 +309,7 @@ FIXTURE_TEARDOWN(hostile)
 
 TEST_F(hostile, clients_are_noticed_by_nobody)
 {
-	uint64_t seed = setting("FUZZ_SEED", 1), calls = setting("FUZZ_CALLS", 4000);
+	uint64_t seed = dice_setting("FUZZ_SEED", 1), calls = dice_setting("FUZZ_CALLS", 4000);
 	struct drm_flightllm_job job = run_job();
 	struct seam *dev = &self->dev;
 	struct job own;

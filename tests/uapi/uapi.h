@@ -126,7 +126,7 @@ static inline int _bo_close(struct seam *dev, uint32_t handle)
 	return DRM(dev, GEM_CLOSE, &args);
 }
 
-static inline void *bo_map(struct seam *dev, uint32_t handle, uint64_t bytes)
+static inline void *bo_memory(struct seam *dev, uint32_t handle, uint64_t bytes)
 {
 	struct drm_flightllm_bo_mmap_offset args = { .handle = handle };
 	void *memory;
@@ -170,14 +170,21 @@ static inline void bind_all(struct seam *dev, uint32_t context, uint32_t segment
 	must(_bind(dev, context, &row, 1), "SEGMENT_BIND");
 }
 
-static inline uint32_t queue_create(struct seam *dev, uint32_t context, uint32_t kind)
+/* cores: mask, 0 for all of a compute queue. */
+static inline uint32_t queue_create_on(struct seam *dev, uint32_t context, uint32_t kind,
+				       uint32_t cores, uint32_t priority)
 {
 	struct drm_flightllm_queue_create args = {
-		.context = context, .kind = kind, .priority = 1,
+		.context = context, .kind = kind, .cores = cores, .priority = priority,
 	};
 
 	must(CALL(dev, QUEUE_CREATE, &args), "QUEUE_CREATE");
 	return args.id;
+}
+
+static inline uint32_t queue_create(struct seam *dev, uint32_t context, uint32_t kind)
+{
+	return queue_create_on(dev, context, kind, 0, 1);
 }
 
 static inline int _queue_destroy(struct seam *dev, uint32_t id)
@@ -368,7 +375,7 @@ static inline void job_make_endless(struct job *job)
 static inline void job_new(struct seam *dev, struct job *job)
 {
 	job->handle = bo_create(dev, DRM_FLIGHTLLM_BO_HOST, 0, JOB_BYTES, 0);
-	job->memory = bo_map(dev, job->handle, JOB_BYTES);
+	job->memory = bo_memory(dev, job->handle, JOB_BYTES);
 }
 
 /* Segment 0 of the context. */
