@@ -12,14 +12,16 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0
 
-# harness SECONDS PROGRAM...: runs each program with its own time limit and adds up its claims.
+# harness SECONDS PROGRAM...: runs each program with its own time limit and adds up its claims;
+# $at_once programs at once, one if unset.
 harness() {
 	local limit=$1 counts
 	shift
 	rm -rf "$work/tap"
-	PERL_TEST_HARNESS_DUMP_TAP=$work/tap perl -MTAP::Harness -e '
+	at_once=${at_once:-1} PERL_TEST_HARNESS_DUMP_TAP=$work/tap perl -MTAP::Harness -e '
 		my ($limit, $out, @tests) = @ARGV;
 		my $h = TAP::Harness->new({ verbosity => $ENV{VERBOSE} // 0, failures => 1, comments => 0,
+			jobs => $ENV{at_once},
 			color => 0, exec => ["timeout", "-k", "10", $limit] });
 		my $a = $h->runtests(map { [$_, $_] } @tests);
 		# A program that died, or ended with an error and no failed claim, is one failure.
@@ -83,7 +85,7 @@ part_coverage() {
 }
 
 part_quick() {
-	unit build
+	at_once=$jobs unit build
 }
 
 # Perplexity against float32 on the whole text.

@@ -258,6 +258,8 @@ static uint32_t make_file(void)
 		.place = FLM_PLACE_DDR, .crc32c = ref_model_crc32c(0, segment, used),
 	};
 	memcpy(header->magic, "FLM-FILE", 8);
+	header->major = htole16(1);
+	header->isa_major = htole16(1);
 	header->cores = 1;
 	header->sections = 3;
 	header->bytes = 12288 + used;
@@ -415,8 +417,8 @@ static void test_refusals(void)
 	file[0] = 'X';
 	refuses(bytes, "another magic", "FLM-FILE");
 	make_file();
-	file[8] = 1;
-	refuses(bytes, "another major", "format 1.0");
+	file[8] = 2;
+	refuses(bytes, "another major", "format 2.0");
 	make_file();
 	refuses(bytes - 1, "a file that was cut off", "bytes");
 	file[64 + 4]++;
