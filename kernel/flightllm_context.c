@@ -4,6 +4,7 @@
  * beside the old, enters it in the context page as the next generation, and makes it current for
  * the jobs to come. A job's reference keeps its generation, and that keeps its buffers.
  */
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
@@ -223,6 +224,34 @@ void flightllm_context_fault(struct flightllm_context *context, u32 id, const st
 		context->fault_queue = id;
 	}
 	spin_unlock_irqrestore(&context->fault_lock, flags);
+}
+
+void flightllm_context_measure(struct flightllm_context *context, const struct flm_done *done)
+{
+	u64 points = le32_to_cpu(done->points), mhz = max(context->fdev->card.clock_khz / 1000, 1u);
+	u32 us, old = READ_ONCE(context->point_us);
+
+	if (!points)
+		return;
+	/* Its own cycles: what others had in between is not its pace. */
+	us = clamp(div64_u64(le64_to_cpu(done->cycles), points * mhz), 1, USEC_PER_SEC);
+	/* Slower counts at once, faster by and by. Racy between queues, and good enough. */
+	WRITE_ONCE(context->point_us, max(us, (7 * old + us) / 8));
+}
+
+u32 flightllm_context_points(struct flightllm_file *ffile)
+{
+	struct flightllm_context *context;
+	unsigned long id;
+	u32 us = 0;
+
+	xa_lock(&ffile->contexts);
+	xa_for_each(&ffile->contexts, id, context)
+		us = max(us, READ_ONCE(context->point_us));
+	xa_unlock(&ffile->contexts);
+	if (!us)
+		return FLIGHTLLM_POINTS_MIN;
+	return clamp(5 * USEC_PER_SEC / us, FLIGHTLLM_POINTS_MIN, FLIGHTLLM_POINTS_MAX);
 }
 
 int flightllm_context_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file)

@@ -33,6 +33,7 @@ struct flightllm_context {
 	struct flightllm_device *fdev;
 	struct flightllm_mem *page;	/* struct flm_generation [64] */
 	u32 stamp;			/* fdev->stamp it was made under: another one = lost */
+	u32 point_us;			/* card time of a preemption point; 0: not yet measured */
 	atomic_t queues;
 	struct mutex lock;		/* tables change */
 	spinlock_t tables_lock;		/* protects the pointer tables */
@@ -67,6 +68,12 @@ void flightllm_tables_put(struct flightllm_tables *tables);
 /* A job of queue `id` ended like this. Any context. */
 void flightllm_context_fault(struct flightllm_context *context, u32 id,
 			     const struct flm_done *done);
+/* A job of it ended like this: how long do its preemption points take? Any context. */
+void flightllm_context_measure(struct flightllm_context *context, const struct flm_done *done);
+
+/* Preemption points that one job of this file may have, at the pace of its slowest context. */
+u32 flightllm_context_points(struct flightllm_file *ffile);
+
 void flightllm_fault_to_user(const struct flm_done *done, struct drm_flightllm_fault *fault);
 
 int flightllm_context_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

@@ -64,14 +64,6 @@ static void free_all_mems(struct flightllm_device *fdev)
 	mutex_unlock(&fdev->mems_lock);
 }
 
-u32 flightllm_points_max(struct flightllm_device *fdev)
-{
-	u32 us = READ_ONCE(fdev->point_us);
-
-	/* Five seconds of card time, but 256 whatever the rate. */
-	return clamp(5 * USEC_PER_SEC / max(us, 1u), 256u, 1u << 20);
-}
-
 int flightllm_device_wait_ready(struct flightllm_device *fdev)
 {
 	unsigned int waited;
@@ -247,7 +239,6 @@ static int init_software(struct flightllm_device *fdev)
 
 	INIT_LIST_HEAD(&fdev->mems);
 	fdev->stamp = 1;
-	fdev->point_us = 5 * USEC_PER_SEC / 256;	/* until it has been measured */
 	ret = drmm_mutex_init(drm, &fdev->mems_lock);
 	if (!ret)
 		ret = drmm_mutex_init(drm, &fdev->bos_lock);
@@ -306,9 +297,7 @@ int flightllm_device_init(struct flightllm_device *fdev)
 
 	fdev->queue = drmm_kcalloc(&fdev->drm, fdev->card.queues, sizeof(*fdev->queue),
 				   GFP_KERNEL);
-	fdev->stuck = drmm_kcalloc(&fdev->drm, BITS_TO_LONGS(fdev->card.queues), sizeof(long),
-				   GFP_KERNEL);
-	if (!fdev->queue || !fdev->stuck)
+	if (!fdev->queue)
 		return -ENOMEM;
 	return flightllm_gem_init(fdev);
 }
@@ -402,6 +391,7 @@ void flightllm_device_stop(struct flightllm_device *fdev)
 	for (i = 0; i < fdev->card.queues; i++)
 		if (fdev->queue[i])
 			flightllm_queue_kill(fdev->queue[i], FLM_STATUS_LOST, true);
+	WRITE_ONCE(fdev->stopped, true);
 	mutex_unlock(&fdev->queues_lock);
 	flightllm_reset_fini(fdev);
 
@@ -409,7 +399,6 @@ void flightllm_device_stop(struct flightllm_device *fdev)
 	flightllm_context_close(fdev->kernel_context);
 	flightllm_context_put(fdev->kernel_context);
 
-	/* The last word, for a queue that did not answer: no more DMA from here on. */
 	flightllm_write(fdev, FLM_REG_EVENT_ENABLE, 0);
 	pci_clear_master(fdev->pdev);
 	free_vectors(fdev);

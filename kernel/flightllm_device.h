@@ -6,15 +6,23 @@
  *
  *	flightllm_file.lock	contexts and queues of one file come and go
  *	context.lock		the tables of a context change
- *	fdev->queues_lock	fdev->queue[]; held over a reset of the card
+ *	dma_resv of a buffer	it is being made or freed
+ *	fdev->queues_lock	fdev->queue[] and the card's state; held over a reset of the card
  *	queue.submit_lock	order of seqnos = order in the scheduler
  *	queue.post_lock		the ring's tail, the doorbell, reset of the queue
  *	fdev->select_lock	windows behind the _SELECT registers
+ *	vector.lock (irq)	which queues a vector serves; the interrupt handler's
  *	queue.lock (irq)	what is in flight, history; fences are signalled under it
- *	vector.lock (irq)	which queues a vector serves
+ *	context.fault_lock (irq), fence.lock (irq)
+ *
+ * Inside of which no other is taken: bos_lock, mems_lock, context.tables_lock.
  *
  * Anything that touches the card or memory that belongs to it does so between drm_dev_enter() and
- * drm_dev_exit(), and waits for nothing that only the card can do in between.
+ * drm_dev_exit(), and waits for nothing that only the card can do in between. Ending a queue must
+ * reach the card for longer: under queues_lock, until fdev->stopped.
+ *
+ * Memory that the card can reach is given back, and a fence that says so signalled, when it cannot
+ * any more: the queue is DISABLED, or the card was reset, or bus mastering is off.
  */
 #ifndef FLIGHTLLM_DEVICE_H
 #define FLIGHTLLM_DEVICE_H
@@ -47,6 +55,8 @@ struct flightllm_queue;
 #define FLIGHTLLM_VECTORS	9	/* interrupts to ask for: events, and eight to share */
 #define FLIGHTLLM_WATCHDOG	BIT_ULL(22)	/* instructions of a core between two points */
 #define FLIGHTLLM_HOST_BO_MAX	(2ull << 30)	/* its block array is one allocation of 4 MiB */
+#define FLIGHTLLM_POINTS_MIN	256	/* of one job, however slow */
+#define FLIGHTLLM_POINTS_MAX	4096	/* however fast: its next points may be slow ones */
 
 /* Memory that host and card share, freed at the latest when the driver leaves the card. */
 struct flightllm_mem {
@@ -106,9 +116,8 @@ struct flightllm_device {
 	struct list_head mems;
 
 	struct mutex select_lock;	/* protects the windows behind _SELECT */
-	struct mutex queues_lock;	/* protects queue[] and stuck; see above */
+	struct mutex queues_lock;	/* protects queue[] and the card's state; see above */
 	struct flightllm_queue **queue;	/* [card.queues] */
-	unsigned long *stuck;		/* queues that did not answer a reset */
 	struct flightllm_vector vector[FLIGHTLLM_VECTORS];
 	unsigned int vectors;
 
@@ -126,11 +135,13 @@ struct flightllm_device {
 
 	u32 stamp;			/* resets of the card; a context of another stamp is lost */
 	u32 resets_seen;		/* RESETS register when stamp was last changed */
-	bool failed;			/* the card did not come back: for good */
-	bool resetting;
+	/* The card's state: changed under queues_lock, read without where a moment is no matter. */
+	bool failed;			/* it did not come back: for good */
+	bool resetting;			/* no client's queue is made */
+	bool held;			/* no remedy begins; the PCI core's, under no lock */
+	bool stopped;			/* it has been left: every queue is dead */
 	atomic_t card_resets, queue_resets;
 	atomic64_t submits;
-	u32 point_us;			/* card time of a preemption point, an average */
 };
 
 /* An open file: its contexts and queues by id. */
@@ -139,7 +150,7 @@ struct flightllm_file {
 	struct xarray contexts;
 	struct xarray queues;
 	unsigned int context_count;
-	u32 points_told;		/* by the last query: holds until the next one */
+	u32 points_told;		/* by the last query: a job may have so many points */
 	u64 client;
 };
 
@@ -183,9 +194,6 @@ int flightllm_device_wait_ready(struct flightllm_device *fdev);
 /* Zeroed memory for both; may sleep. free takes NULL. */
 struct flightllm_mem *flightllm_mem_new(struct flightllm_device *fdev, size_t bytes);
 void flightllm_mem_free(struct flightllm_device *fdev, struct flightllm_mem *mem);
-
-/* Preemption points that one job may have now. */
-u32 flightllm_points_max(struct flightllm_device *fdev);
 
 /* Queues are released here; the module's own, so that it can be emptied before the code goes. */
 extern struct workqueue_struct *flightllm_release_wq;

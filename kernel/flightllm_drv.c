@@ -26,6 +26,7 @@ static int flightllm_open(struct drm_device *drm, struct drm_file *file)
 	xa_init_flags(&ffile->contexts, XA_FLAGS_ALLOC1);
 	xa_init_flags(&ffile->queues, XA_FLAGS_ALLOC1);
 	ffile->client = atomic64_inc_return(&clients);
+	ffile->points_told = FLIGHTLLM_POINTS_MIN;
 	file->driver_priv = ffile;
 	return 0;
 }

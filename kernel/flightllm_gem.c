@@ -257,6 +257,8 @@ static int bo_resolve(struct flightllm_device *fdev, struct flightllm_bo *bo)
 {
 	struct ttm_tt *tt = bo->ttm.ttm;
 	u32 pages = flightllm_bo_bytes(bo) >> PAGE_SHIFT, i;
+	u32 blocks = flightllm_bo_bytes(bo) / FLM_HOST_BLOCK;
+	u64 offset, address;
 	__le64 *block;
 
 	if (bo->region->id != FLM_REGION_HOST) {
@@ -270,13 +272,16 @@ static int bo_resolve(struct flightllm_device *fdev, struct flightllm_bo *bo)
 		bo->contiguous = tt->dma_address[i] == bo->address + ((u64)i << PAGE_SHIFT);
 	if (bo->contiguous)
 		return 0;
-	bo->blocks = flightllm_mem_new(fdev, (size_t)pages * sizeof(*block));
+	bo->blocks = flightllm_mem_new(fdev, (size_t)blocks * sizeof(*block));
 	if (!bo->blocks)
 		return -ENOMEM;
 	block = bo->blocks->cpu;
-	for (i = 0; i < pages; i++)
+	for (i = 0; i < blocks; i++) {
+		offset = (u64)i * FLM_HOST_BLOCK;
+		address = tt->dma_address[offset >> PAGE_SHIFT] + offset_in_page(offset);
 		block[i] = cpu_to_le64((u64)FLM_REGION_HOST << FLM_BLOCK_REGION_SHIFT |
-				       (tt->dma_address[i] & FLM_BLOCK_ADDRESS_MASK));
+				       (address & FLM_BLOCK_ADDRESS_MASK));
+	}
 	return 0;
 }
 
@@ -420,6 +425,16 @@ static int bo_create_check(struct flightllm_device *fdev,
 	return -EINVAL;
 }
 
+/* What it means to the client that a buffer could not be cleared. */
+static int clear_error(struct flightllm_device *fdev, int ret)
+{
+	if (ret != -ECANCELED)
+		return ret;
+	if (drm_dev_is_unplugged(&fdev->drm))
+		return -ENODEV;
+	return READ_ONCE(fdev->failed) ? -EIO : -EBUSY;
+}
+
 int flightllm_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct flightllm_device *fdev = to_flightllm_device(drm);
@@ -446,14 +461,15 @@ int flightllm_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_fil
 						region->bytes;
 	if (args->size > limit)
 		return -E2BIG;
-	bytes = round_up(args->size, (u64)region->block);
+	/* The host's pages are blocks, or several of them. */
+	bytes = round_up(args->size, max_t(u64, region->block, PAGE_SIZE));
 
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
 	bo = bo_new(fdev, region, args, bytes, &fence);
 	drm_dev_exit(idx);
 	if (IS_ERR(bo)) {
-		ret = PTR_ERR(bo);
+		ret = clear_error(fdev, PTR_ERR(bo));
 		if (ret == -ENOSPC) {
 			args->total = region->bytes;
 			flightllm_region_free(fdev, region, &args->free, &args->largest);
@@ -464,7 +480,7 @@ int flightllm_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_fil
 	if (fence) {
 		ret = dma_fence_wait(fence, true);
 		if (!ret && dma_fence_get_status(fence) < 0)
-			ret = READ_ONCE(fdev->failed) ? -EIO : -EBUSY;
+			ret = clear_error(fdev, dma_fence_get_status(fence));
 		dma_fence_put(fence);
 	}
 	if (!ret)

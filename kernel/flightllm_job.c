@@ -31,8 +31,9 @@ static const char *fence_timeline_name(struct dma_fence *fence)
 static void fence_free(struct rcu_head *rcu)
 {
 	struct flightllm_fence *fence = container_of(rcu, struct flightllm_fence, base.rcu);
-	struct module *owner = fence->owner;
+	struct module *owner = fence->queue->owner;
 
+	flightllm_queue_put_shell(fence->queue);
 	kfree(fence);
 	module_put(owner);
 }
@@ -81,8 +82,9 @@ static struct flightllm_job *job_new(struct flightllm_queue *queue, u64 client)
 		ret = job->tables ? -ENOMEM : -ECANCELED;
 		goto out_free;
 	}
-	fence->owner = queue->owner;
-	__module_get(fence->owner);
+	kref_get(&queue->shell);
+	fence->queue = queue;
+	__module_get(queue->owner);
 	spin_lock_init(&fence->lock);
 	dma_fence_init(&fence->base, &fence_ops, &fence->lock, queue->fence_context, 0);
 	job->fence = fence;
@@ -142,6 +144,14 @@ static void free_job(struct drm_sched_job *base)
 	if (!job->posted)
 		flightllm_queue_never_ran(job->queue, job->fence->seqno,
 					  job->fence->submitted_ns);
+	/*
+	 * Whoever asks for the name of the scheduler's fence gets it from the scheduler, which may
+	 * be freed by then. The parent, which is ours, keeps that; a job that never ran has none.
+	 */
+	if (!base->s_fence->parent) {
+		/* As the scheduler itself does it: somebody may be setting a deadline. */
+		smp_store_release(&base->s_fence->parent, dma_fence_get(&job->fence->base));
+	}
 	drm_sched_job_cleanup(base);
 	job_free(job);
 }
@@ -293,7 +303,7 @@ static struct flightllm_job **make_jobs(struct flightllm_queue *queue,
 	jobs = kvcalloc(args->job_count, sizeof(*jobs), GFP_KERNEL);
 	if (!jobs)
 		return ERR_PTR(-ENOMEM);
-	points_max = max(READ_ONCE(ffile->points_told), flightllm_points_max(queue->fdev));
+	points_max = READ_ONCE(ffile->points_told);
 	while (made < args->job_count) {
 		ret = copy_struct_from_user(&in, sizeof(in), u64_to_user_ptr(args->jobs +
 					    (u64)made * args->job_stride), args->job_stride);

@@ -9,7 +9,7 @@ struct flightllm_job {
 	struct drm_sched_job base;
 	struct flightllm_queue *queue;		/* holds a reference */
 	struct flightllm_tables *tables;	/* holds a reference */
-	struct flightllm_fence *fence;		/* holds a reference; NULL before it is armed */
+	struct flightllm_fence *fence;		/* holds a reference; arming gives it its seqno */
 	bool posted;
 	bool is_last;		/* of its SUBMIT: rings the doorbell for all of them */
 	union {

@@ -25,7 +25,7 @@ static int query_card(struct flightllm_device *fdev, struct drm_file *file, void
 	out->queues = card->queues - 1;	/* one is the driver's */
 	out->segments = card->segments;
 	out->jobs_max = FLIGHTLLM_SLOTS;
-	out->points_max = flightllm_points_max(fdev);
+	out->points_max = flightllm_context_points(ffile);
 	WRITE_ONCE(ffile->points_told, out->points_max);
 	out->copy_point_bytes = FLM_COPY_POINT;
 	out->history = FLIGHTLLM_HISTORY;
@@ -110,8 +110,14 @@ static int query_counters(struct flightllm_device *fdev, void *data)
 	};
 	unsigned int i;
 
+	if (READ_ONCE(fdev->failed))
+		return -EIO;
+	if (READ_ONCE(fdev->resetting))
+		return -EBUSY;
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		*rows[i].to = flightllm_read64(fdev, rows[i].offset);
+	if (out->time_us == ~0ull)	/* it was pulled out, and nobody has told us yet */
+		return -EIO;
 	out->submits = atomic64_read(&fdev->submits);
 	return 0;
 }
@@ -136,6 +142,9 @@ static int query_health(struct flightllm_device *fdev, void *data)
 	out->state = READ_ONCE(fdev->failed) ? 2 : READ_ONCE(fdev->resetting) ? 1 : 0;
 	out->card_resets = atomic_read(&fdev->card_resets);
 	out->queue_resets = atomic_read(&fdev->queue_resets);
+	out->link_mtps = link_mtps(fdev->pdev, &out->link_width);
+	if (out->state)
+		return 0;	/* registers of such a card say nothing */
 	mutex_lock(&fdev->select_lock);
 	for (i = 0; i < fdev->region_count; i++) {
 		if (fdev->region[i].id == FLM_REGION_HOST)
@@ -151,7 +160,6 @@ static int query_health(struct flightllm_device *fdev, void *data)
 		out->power_mw = flightllm_read(fdev, FLM_REG_POWER_MW);
 		out->volt_mv = flightllm_read(fdev, FLM_REG_VOLT_MV);
 	}
-	out->link_mtps = link_mtps(fdev->pdev, &out->link_width);
 	return 0;
 }
 

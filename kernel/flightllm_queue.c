@@ -48,7 +48,7 @@ static int hw_enable(struct flightllm_queue *queue)
 		return 0;
 	drm_err(&fdev->drm, "queue %u was not enabled: state %#x, error %u\n", queue->hw, state,
 		error);
-	return state == ~0u ? -ENODEV : -ETIMEDOUT;
+	return state == ~0u ? -EIO : -ETIMEDOUT;
 }
 
 /* Stops the card's side: after success it touches none of the queue's memory. */
@@ -103,7 +103,7 @@ static void history_add(struct flightllm_queue *queue, const struct flm_done *do
 /* Slot `reaped` has ended like this: tell everybody. */
 static void complete_slot(struct flightllm_queue *queue, struct flm_done *done)
 {
-	u32 index = queue->reaped % FLIGHTLLM_SLOTS, status, points;
+	u32 index = queue->reaped % FLIGHTLLM_SLOTS, status;
 	struct flightllm_fence *fence = queue->flight[index];
 	int error;
 
@@ -114,22 +114,17 @@ static void complete_slot(struct flightllm_queue *queue, struct flm_done *done)
 	if (le64_to_cpu(done->seqno) != fence->seqno || !status || status > FLM_STATUS_LOST) {
 		drm_err_ratelimited(&queue->fdev->drm, "queue %u: bad completion for job %llu\n",
 				    queue->hw, fence->seqno);
-		memset(done, 0, sizeof(*done));
-		done->seqno = cpu_to_le64(fence->seqno);
-		done->status = cpu_to_le32(FLM_STATUS_FAULT);
-		done->fault = FLM_FAULT_INTERNAL;
+		*done = (struct flm_done){
+			.seqno = cpu_to_le64(fence->seqno),
+			.status = cpu_to_le32(FLM_STATUS_FAULT), .fault = FLM_FAULT_INTERNAL,
+			.core = FLM_NOWHERE, .unit = FLM_NOWHERE, .entry = FLM_NOWHERE,
+		};
 		status = FLM_STATUS_FAULT;
 	}
 	if (status == FLM_STATUS_FAULT)
 		flightllm_context_fault(queue->context, queue->id, done);
-	points = le32_to_cpu(done->points);
-	if (points && queue->kind == FLM_QUEUE_COMPUTE) {
-		u64 us = (le64_to_cpu(done->ended_us) - le64_to_cpu(done->started_us)) / points;
-		u32 old = READ_ONCE(queue->fdev->point_us);
-
-		/* Racy between queues, and good enough for an average. */
-		WRITE_ONCE(queue->fdev->point_us, (u32)(7ull * old + min(us, 1000000ull)) / 8);
-	}
+	if (queue->kind == FLM_QUEUE_COMPUTE)
+		flightllm_context_measure(queue->context, done);
 	queue->cycles += le64_to_cpu(done->cycles);
 	history_add(queue, done, fence->submitted_ns);
 	trace_flightllm_job_end(queue->hw, done);
@@ -224,8 +219,9 @@ struct dma_fence *flightllm_queue_post(struct flightllm_queue *queue, const void
 	u32 index, tail;
 	int idx;
 
+	/* Without the card it ends as those that the card had: all of them are lost. */
 	if (!drm_dev_enter(&fdev->drm, &idx))
-		return ERR_PTR(-ENODEV);
+		return ERR_PTR(-ECANCELED);
 	mutex_lock(&queue->post_lock);
 	if (queue->dead) {
 		mutex_unlock(&queue->post_lock);
@@ -289,9 +285,13 @@ void flightllm_queue_kill(struct flightllm_queue *queue, u32 status, bool tell)
 	if (!queue->dead) {
 		if (tell)
 			ret = hw_reset(queue);
-		if (ret == -ETIMEDOUT) {
-			/* The number stays taken until the card has been reset. */
-			set_bit(queue->hw, fdev->stuck);
+		if (ret) {
+			/*
+			 * It may go on writing: cut it off before anything is given back. No
+			 * queue can go on like this, and none is made until the reset is over.
+			 */
+			pci_clear_master(fdev->pdev);
+			WRITE_ONCE(fdev->resetting, true);
 			flightllm_reset_card(fdev);
 		}
 		flightllm_queue_reap(queue);
@@ -304,6 +304,16 @@ void flightllm_queue_kill(struct flightllm_queue *queue, u32 status, bool tell)
 	wake_up_all(&queue->waiters);
 }
 
+static void shell_release(struct kref *kref)
+{
+	kfree(container_of(kref, struct flightllm_queue, shell));
+}
+
+void flightllm_queue_put_shell(struct flightllm_queue *queue)
+{
+	kref_put(&queue->shell, shell_release);
+}
+
 static void queue_free(struct flightllm_queue *queue)
 {
 	struct flightllm_device *fdev = queue->fdev;
@@ -314,7 +324,7 @@ static void queue_free(struct flightllm_queue *queue)
 	mutex_destroy(&queue->post_lock);
 	mutex_destroy(&queue->submit_lock);
 	flightllm_context_put(queue->context);
-	kfree(queue);
+	flightllm_queue_put_shell(queue);
 }
 
 /* Not in the scheduler's own work, which may have dropped the last reference. */
@@ -367,7 +377,8 @@ static int queue_attach(struct flightllm_queue *queue)
 		ret = -EIO;
 		goto out_unlock;
 	}
-	if (fdev->resetting) {
+	/* But the driver's own, which is part of coming back. */
+	if (fdev->resetting && queue->id) {
 		ret = -EBUSY;
 		goto out_unlock;
 	}
@@ -376,7 +387,7 @@ static int queue_attach(struct flightllm_queue *queue)
 		goto out_unlock;
 	}
 	for (queue->hw = 0; queue->hw < fdev->card.queues; queue->hw++)
-		if (!fdev->queue[queue->hw] && !test_bit(queue->hw, fdev->stuck))
+		if (!fdev->queue[queue->hw])
 			break;
 	if (queue->hw == fdev->card.queues) {
 		ret = -ENOSPC;
@@ -408,6 +419,7 @@ int flightllm_queue_new(struct flightllm_context *context, u32 id, u32 kind, u32
 	if (!queue)
 		return -ENOMEM;
 	kref_init(&queue->kref);
+	kref_init(&queue->shell);
 	queue->fdev = fdev;
 	kref_get(&context->kref);
 	queue->context = context;
@@ -465,8 +477,6 @@ void flightllm_queue_close(struct flightllm_queue *queue)
 {
 	struct flightllm_device *fdev = queue->fdev;
 	struct flightllm_vector *vector = &fdev->vector[queue->vector];
-	bool present;
-	int idx = 0;
 
 	/* From here on SUBMIT finds it closed, so that nothing is pushed behind entity_fini(). */
 	mutex_lock(&queue->submit_lock);
@@ -474,10 +484,8 @@ void flightllm_queue_close(struct flightllm_queue *queue)
 	mutex_unlock(&queue->submit_lock);
 
 	mutex_lock(&fdev->queues_lock);
-	present = drm_dev_enter(&fdev->drm, &idx);
-	flightllm_queue_kill(queue, FLM_STATUS_RESET, present);
-	if (present)
-		drm_dev_exit(idx);
+	/* The device may be unplugged already; until it is stopped the card has the queue. */
+	flightllm_queue_kill(queue, FLM_STATUS_RESET, !fdev->stopped);
 	spin_lock_irq(&vector->lock);
 	list_del_init(&queue->vector_link);
 	spin_unlock_irq(&vector->lock);

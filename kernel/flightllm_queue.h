@@ -17,7 +17,7 @@
 struct flightllm_fence {
 	struct dma_fence base;
 	spinlock_t lock;	/* the fence's own: it may outlive the queue */
-	struct module *owner;	/* of the queue */
+	struct flightllm_queue *queue;	/* holds a reference of its shell */
 	u64 seqno;
 	u64 submitted_ns;
 };
@@ -30,6 +30,7 @@ struct flightllm_end {
 
 struct flightllm_queue {
 	struct kref kref;		/* file, jobs, lookups */
+	struct kref shell;		/* this struct, when nothing is in it any more: fences */
 	struct flightllm_device *fdev;
 	struct flightllm_context *context;	/* holds a reference */
 	u32 id;				/* of the file */
@@ -41,7 +42,7 @@ struct flightllm_queue {
 	struct flightllm_mem *page;	/* status */
 	void *slots;
 	struct flm_done *done;
-	struct flm_status_page *status;	/* NULL once the driver has left the card */
+	struct flm_status_page *status;	/* of page; once the queue is dead it may have gone */
 
 	struct drm_gpu_scheduler sched;
 	struct drm_sched_entity entity;
@@ -82,6 +83,9 @@ void flightllm_queue_close(struct flightllm_queue *queue);
 void flightllm_queue_put(struct flightllm_queue *queue);
 struct flightllm_queue *flightllm_queue_lookup(struct flightllm_file *ffile, u32 id);
 
+/* A fence of a job is named through its scheduler, as long as anybody has it. Any context. */
+void flightllm_queue_put_shell(struct flightllm_queue *queue);
+
 /*
  * Puts a slot on the ring; tell: the card is to look, no other follows at once. Returns a
  * reference to the fence, or an ERR_PTR if the queue is dead. Called by the scheduler alone, so
@@ -99,7 +103,10 @@ void flightllm_queue_never_ran(struct flightllm_queue *queue, u64 seqno, u64 sub
 /* Hung or halted: reset it on the card, end what was in flight, go on. -ETIMEDOUT: no answer. */
 int flightllm_queue_reset(struct flightllm_queue *queue);
 
-/* No more from this queue: all its jobs end with `status`. tell: the card is to stop it. */
+/*
+ * No more from this queue: all its jobs end with `status`. tell: the card still has it and is to
+ * stop. One that does not is cut off from the host's memory, and a reset of it is begun.
+ */
 void flightllm_queue_kill(struct flightllm_queue *queue, u32 status, bool tell);
 
 irqreturn_t flightllm_queue_irq(int irq, void *vector);

@@ -3,7 +3,8 @@
  * Looking after the card: hung queues, a dead card, events, resets. Time here is card time: a job
  * is hung when its queue has been busy for two seconds without a preemption point, however slow
  * the card or its emulator is; the card is dead when its heartbeat stands still for ten seconds by
- * the clock. All of it runs on one ordered workqueue, so that two remedies never meet.
+ * the clock. All of it runs on one ordered workqueue, so that two remedies never meet; while the
+ * PCI core resets the card itself there is none.
  */
 #include <linux/kobject.h>
 
@@ -26,6 +27,17 @@ void flightllm_reset_watch(struct flightllm_device *fdev)
 void flightllm_reset_card(struct flightllm_device *fdev)
 {
 	queue_work(fdev->reset_wq, &fdev->reset_work);
+}
+
+/* May a remedy begin? If so, drm_dev_exit(*idx) is its end. */
+static bool enter(struct flightllm_device *fdev, int *idx)
+{
+	if (!drm_dev_enter(&fdev->drm, idx))
+		return false;
+	if (!READ_ONCE(fdev->held))
+		return true;
+	drm_dev_exit(*idx);
+	return false;
 }
 
 static enum verdict judge(struct flightllm_queue *queue)
@@ -82,7 +94,7 @@ static void watch_work(struct work_struct *work)
 	unsigned int i;
 	int idx;
 
-	if (!drm_dev_enter(&fdev->drm, &idx))
+	if (!enter(fdev, &idx))
 		return;
 	mutex_lock(&fdev->queues_lock);
 	for (i = 0; i < fdev->card.queues; i++) {
@@ -115,7 +127,7 @@ static void event_work(struct work_struct *work)
 	u32 events;
 	int idx;
 
-	if (!drm_dev_enter(&fdev->drm, &idx))
+	if (!enter(fdev, &idx))
 		return;
 	events = flightllm_read(fdev, FLM_REG_EVENTS);
 	if (events == ~0u)
@@ -187,12 +199,48 @@ static int restart(struct flightllm_device *fdev)
 	return 0;
 }
 
-static void give_up(struct flightllm_device *fdev)
+/* For good. Before any fence says so: who hears of it must not be told to try again. */
+static void fail(struct flightllm_device *fdev)
 {
+	lockdep_assert_held(&fdev->queues_lock);
 	pci_clear_master(fdev->pdev);
 	WRITE_ONCE(fdev->failed, true);
-	drm_err(&fdev->drm, "card did not come back: unbind the driver and reset the card\n");
-	tell_wedged(fdev);
+}
+
+/* The card was reset (ret 0) or could not be; every queue is dead. 0, or it has failed for good. */
+static int come_back(struct flightllm_device *fdev, int ret)
+{
+	if (!ret) {
+		pci_set_master(fdev->pdev);
+		fdev->resets_seen = flightllm_read(fdev, FLM_REG_RESETS);
+		ret = restart(fdev);
+	}
+	mutex_lock(&fdev->queues_lock);
+	if (ret)
+		fail(fdev);
+	WRITE_ONCE(fdev->resetting, false);
+	mutex_unlock(&fdev->queues_lock);
+	if (ret) {
+		drm_err(&fdev->drm,
+			"card did not come back: unbind the driver and reset the card\n");
+		tell_wedged(fdev);
+	}
+	return ret;
+}
+
+/* A card that ignores the command is READY as before and goes on: only RESETS tells. */
+static int reset_registers(struct flightllm_device *fdev)
+{
+	u32 before = flightllm_read(fdev, FLM_REG_RESETS);
+	int ret;
+
+	flightllm_write(fdev, FLM_REG_CONTROL, FLM_RESET_KEY);
+	ret = flightllm_device_wait_ready(fdev);
+	if (!ret && flightllm_read(fdev, FLM_REG_RESETS) == before) {
+		drm_err(&fdev->drm, "card ignores its reset\n");
+		ret = -ETIMEDOUT;
+	}
+	return ret;
 }
 
 static void reset_work(struct work_struct *work)
@@ -200,7 +248,7 @@ static void reset_work(struct work_struct *work)
 	struct flightllm_device *fdev = container_of(work, struct flightllm_device, reset_work);
 	int idx, ret;
 
-	if (!drm_dev_enter(&fdev->drm, &idx))
+	if (!enter(fdev, &idx))
 		return;
 	mutex_lock(&fdev->queues_lock);
 	if (fdev->failed) {
@@ -210,21 +258,13 @@ static void reset_work(struct work_struct *work)
 	drm_err(&fdev->drm, "resetting the card: all contexts are lost\n");
 	WRITE_ONCE(fdev->resetting, true);
 	atomic_inc(&fdev->card_resets);
-	flightllm_write(fdev, FLM_REG_CONTROL, FLM_RESET_KEY);
-	ret = flightllm_device_wait_ready(fdev);
+	ret = reset_registers(fdev);
 	if (ret)
-		pci_clear_master(fdev->pdev);
+		fail(fdev);
 	trace_flightllm_card_reset(ret);
 	lose_everything(fdev, false);
-	bitmap_zero(fdev->stuck, fdev->card.queues);
-	if (!ret)
-		fdev->resets_seen = flightllm_read(fdev, FLM_REG_RESETS);
-	WRITE_ONCE(fdev->resetting, false);
 	mutex_unlock(&fdev->queues_lock);
-	if (!ret)
-		ret = restart(fdev);
-	if (ret)
-		give_up(fdev);
+	come_back(fdev, ret);
 out_exit:
 	drm_dev_exit(idx);
 }
@@ -235,6 +275,9 @@ void flightllm_reset_prepare(struct flightllm_device *fdev)
 
 	if (!drm_dev_enter(&fdev->drm, &idx))
 		return;
+	/* A remedy under way comes to its end, and none begins. */
+	WRITE_ONCE(fdev->held, true);
+	flush_workqueue(fdev->reset_wq);
 	mutex_lock(&fdev->queues_lock);
 	WRITE_ONCE(fdev->resetting, true);
 	atomic_inc(&fdev->card_resets);
@@ -251,19 +294,13 @@ int flightllm_reset_done(struct flightllm_device *fdev)
 		return -ENODEV;
 	mutex_lock(&fdev->queues_lock);
 	ret = flightllm_device_wait_ready(fdev);
-	bitmap_zero(fdev->stuck, fdev->card.queues);
-	if (!ret) {
-		/* Somebody reset a card that had been given up: it may have another try. */
-		pci_set_master(fdev->pdev);
-		WRITE_ONCE(fdev->failed, false);
-		fdev->resets_seen = flightllm_read(fdev, FLM_REG_RESETS);
-	}
-	WRITE_ONCE(fdev->resetting, false);
-	mutex_unlock(&fdev->queues_lock);
+	/* Somebody reset a card that had been given up: it may have another try. */
 	if (!ret)
-		ret = restart(fdev);
-	if (ret)
-		give_up(fdev);
+		WRITE_ONCE(fdev->failed, false);
+	mutex_unlock(&fdev->queues_lock);
+	ret = come_back(fdev, ret);
+	WRITE_ONCE(fdev->held, false);
+	flightllm_reset_watch(fdev);	/* a job may have begun before it could be watched */
 	drm_dev_exit(idx);
 	return ret;
 }

@@ -2,7 +2,7 @@
 /* DEV_QUERY: sizes are negotiated, answers make sense, nothing else is answered. */
 #include "kselftest_harness.h"
 
-#include "tests/uapi/uapi.h"
+#include "tests/uapi/client.h"
 
 FIXTURE(query) {
 	struct seam dev;
@@ -100,6 +100,33 @@ TEST_F(query, the_card_says_what_it_is)
 	EXPECT_EQ(4, card.priorities);
 	EXPECT_EQ(0, card.pad);
 	EXPECT_EQ(0, card.reserved[0] | card.reserved[1] | card.reserved[2]);
+}
+
+TEST_F(query, a_client_has_points_by_the_pace_of_its_own_jobs)
+{
+	struct drm_flightllm_job job = run_job();
+	struct client fast, other;
+
+	if (is_emulated())
+		SKIP(return, "nobody else waits for the card in the process");
+	client_open(&fast, 0);
+	client_open(&other, 0);
+	EXPECT_EQ(256, query_card(&fast.dev).points_max);
+	ASSERT_TRUE(client_works(&fast));
+	/* Its passes do nothing: 5 s have room for millions of them, but 4096 is the most. */
+	EXPECT_EQ(4096, query_card(&fast.dev).points_max);
+	job.max_points = 4096;
+	EXPECT_EQ(0, _submit(&fast.dev, fast.queue, &job, 1, NULL));
+	EXPECT_EQ(-E2BIG, _submit(&other.dev, other.queue, &job, 1, NULL));
+	job.max_points = 4097;
+	EXPECT_EQ(-E2BIG, _submit(&fast.dev, fast.queue, &job, 1, NULL));
+	job.max_points = 257;
+	EXPECT_EQ(256, query_card(&other.dev).points_max);
+	EXPECT_EQ(-E2BIG, _submit(&other.dev, other.queue, &job, 1, NULL));
+	job.max_points = 256;
+	EXPECT_EQ(0, _submit(&other.dev, other.queue, &job, 1, NULL));
+	device_close(&other.dev);
+	device_close(&fast.dev);
 }
 
 TEST_F(query, every_region_is_listed_once)

@@ -10,53 +10,9 @@
 
 #include "kselftest_harness.h"
 
-#include "tests/uapi/uapi.h"
+#include "tests/uapi/client.h"
 
 #define MIB (1ull << 20)
-
-struct client {
-	struct seam dev;
-	uint32_t context, queue;
-	struct job job;
-};
-
-static void client_open(struct client *client)
-{
-	device_open(&client->dev);
-	client->context = context_create(&client->dev);
-	client->queue = queue_create(&client->dev, client->context, DRM_FLIGHTLLM_QUEUE_COMPUTE);
-	job_new(&client->dev, &client->job);
-	job_write(&client->job, query_card(&client->dev).cores, 1, 20);
-	job_bind(&client->dev, client->context, &client->job);
-}
-
-/* Twenty tokens, exact. */
-static bool client_works(struct client *client)
-{
-	struct drm_flightllm_job job = run_job();
-	uint64_t seqno;
-
-	memset(job_ring(&client->job), 0, 20 * sizeof(uint32_t));
-	if (_submit(&client->dev, client->queue, &job, 1, &seqno))
-		return false;
-	if (wait_end(&client->dev, client->queue, seqno).made != 20)
-		return false;
-	for (int i = 0; i < 20; i++)
-		if (job_ring(&client->job)[i] != TOKEN)
-			return false;
-	return true;
-}
-
-static bool new_client_works(void)
-{
-	struct client client;
-	bool works;
-
-	client_open(&client);
-	works = client_works(&client);
-	device_close(&client.dev);
-	return works;
-}
 
 static void submit_endless(struct client *client, uint32_t count)
 {
@@ -85,7 +41,7 @@ FIXTURE(reset) {
 
 FIXTURE_SETUP(reset)
 {
-	client_open(&self->client);
+	client_open(&self->client, 0);
 }
 
 FIXTURE_TEARDOWN(reset)
@@ -117,7 +73,7 @@ TEST_F(reset, destroying_a_queue_ends_its_jobs)
 	EXPECT_EQ(-ENOENT, _wait(&c->dev, c->queue, 1, 0, 0, NULL));
 	if (!is_emulated())
 		EXPECT_EQ(0, DRM(&c->dev, SYNCOBJ_WAIT, &wait));
-	job_write(&c->job, query_card(&c->dev).cores, 1, 20);
+	client_write(c);
 	c->queue = queue_create(&c->dev, c->context, DRM_FLIGHTLLM_QUEUE_COMPUTE);
 	EXPECT_TRUE(client_works(c));
 }
@@ -146,7 +102,7 @@ TEST_F(reset, others_do_not_notice_a_hostile_client)
 {
 	struct client hostile;
 
-	client_open(&hostile);
+	client_open(&hostile, 0);
 	submit_endless(&hostile, 16);
 	for (int i = 0; i < 20; i++)
 		EXPECT_TRUE(client_works(&self->client));
@@ -172,7 +128,7 @@ TEST_F(reset, a_killed_client_leaves_nothing_behind)
 		if (!child) {
 			struct client client;
 
-			client_open(&client);
+			client_open(&client, 0);
 			bo_create(&client.dev, DRM_FLIGHTLLM_BO_HBM, 0, 8 * MIB, 0);
 			bo_create(&client.dev, DRM_FLIGHTLLM_BO_DDR, 0, 4 * MIB, 0);
 			submit_endless(&client, 1 + 20 * round);
@@ -192,32 +148,6 @@ TEST_F(reset, a_killed_client_leaves_nothing_behind)
 		usleep(50000);
 	EXPECT_EQ(before, all_free(dev));
 	EXPECT_TRUE(client_works(&self->client));
-}
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	int ret = fd < 0 ? -errno : 0;
-
-	if (fd >= 0) {
-		if (write(fd, text, strlen(text)) < 0)
-			ret = -errno;
-		close(fd);
-	}
-	return ret;
-}
-
-/* The card's address on the bus, from the node that the library found. */
-static void pci_name(char name[32])
-{
-	uint32_t pci;
-	struct seam dev;
-
-	device_open(&dev);
-	pci = query_card(&dev).pci;
-	device_close(&dev);
-	snprintf(name, 32, "%04x:%02x:%02x.%x", pci >> 16, pci >> 8 & 0xff, pci >> 3 & 0x1f,
-		 pci & 7);
 }
 
 TEST_F(reset, a_function_level_reset_loses_contexts_and_nothing_else)
@@ -246,10 +176,7 @@ TEST_F(reset, a_function_level_reset_loses_contexts_and_nothing_else)
 	EXPECT_TRUE(new_client_works());
 	/* The same file goes on with a new context; its buffers are still there. */
 	ASSERT_EQ(0, _queue_destroy(&c->dev, c->queue));
-	c->context = context_create(&c->dev);
-	c->queue = queue_create(&c->dev, c->context, DRM_FLIGHTLLM_QUEUE_COMPUTE);
-	job_write(&c->job, query_card(&c->dev).cores, 1, 20);
-	job_bind(&c->dev, c->context, &c->job);
+	client_renew(c);
 	EXPECT_TRUE(client_works(c));
 }
 
@@ -282,7 +209,7 @@ TEST_F(reset, a_queue_that_halts_is_reset_and_goes_on)
 	}
 	ASSERT_EQ(0, _wait(&c->dev, c->queue, 23, 0, in_ms(20000), &out));
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_RESET, out.status);
-	job_write(&c->job, query_card(&c->dev).cores, 1, 20);
+	client_write(c);
 	EXPECT_TRUE(client_works(c));
 	munmap((void *)doorbells, queues * 4096);
 }
@@ -302,7 +229,7 @@ TEST_F(reset, unbinding_with_work_in_flight_leaves_files_that_say_so)
 		SKIP(return, "there is no bus");
 	pci_name(name);
 	handle = bo_create(&c->dev, DRM_FLIGHTLLM_BO_HBM, 0, 2 * MIB, DRM_FLIGHTLLM_BO_VISIBLE);
-	hbm = bo_map(&c->dev, handle, 2 * MIB);
+	hbm = bo_memory(&c->dev, handle, 2 * MIB);
 	hbm[0] = 1;
 	submit_endless(c, 20);
 	ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/unbind", name));

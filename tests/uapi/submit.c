@@ -156,7 +156,7 @@ TEST_F(submit, copies_go_up_and_come_down_again)
 	const uint64_t bytes = 5 << 20;
 	uint32_t a = make_bound(&self->dev, self->context, 1, DRM_FLIGHTLLM_BO_HOST, bytes, 0);
 	uint32_t b = make_bound(&self->dev, self->context, 3, DRM_FLIGHTLLM_BO_HOST, bytes, 0);
-	uint8_t *from = bo_map(&self->dev, a, bytes), *to = bo_map(&self->dev, b, bytes);
+	uint8_t *from = bo_memory(&self->dev, a, bytes), *to = bo_memory(&self->dev, b, bytes);
 	struct drm_flightllm_job jobs[] = {
 		{ .op = DRM_FLIGHTLLM_JOB_COPY, .src_segment = 1, .dst_segment = 2,
 		  .bytes = bytes - 3, .src_offset = 1, .dst_offset = 2 },
@@ -195,7 +195,7 @@ TEST_F(submit, crc32c_is_the_known_one)
 	};
 	uint64_t seqno;
 
-	memcpy((uint8_t *)bo_map(&self->dev, a, 4096) + 5, "123456789", 9);
+	memcpy((uint8_t *)bo_memory(&self->dev, a, 4096) + 5, "123456789", 9);
 	ASSERT_EQ(0, _submit(&self->dev, self->copies, &job, 1, &seqno));
 	EXPECT_EQ(0xe3069283, wait_end(&self->dev, self->copies, seqno).value);
 }

@@ -13,8 +13,11 @@
  * nanoseconds, so that a call interrupted by a signal can be repeated as it is. Arrays are
  * {pointer, count, stride}: a stride shorter than the structure means that the fields left out are
  * zero, in a longer one what the driver does not know must be zero (else -E2BIG). Every call:
- * -EFAULT for a bad pointer, -ENODEV when the card is gone, -EIO when it has failed for good,
- * -ENOMEM when the host is out of memory.
+ * -EFAULT for a bad pointer, -ENODEV when the driver has left the card, -ENOMEM when the host is
+ * out of memory. Once the card has failed for good, broken or pulled out, all contexts are lost and
+ * what needs the card is -EIO: BO_CREATE, CONTEXT_CREATE, QUEUE_CREATE, SUBMIT, and DEV_QUERY for
+ * COUNTERS. All other calls go on, so that a client hears how its jobs ended and can free what it
+ * has.
  */
 #ifndef FLIGHTLLM_ACCEL_H
 #define FLIGHTLLM_ACCEL_H
@@ -62,7 +65,7 @@ enum drm_flightllm_query_type {
  * With @pointer 0 only @size is answered: the bytes of the whole structure. Else min(@size, that)
  * bytes are written, and @size is set to how many they are; what lies beyond stays untouched.
  *
- * -EINVAL: unknown @type, @pad not zero.
+ * -EINVAL: unknown @type, @pad not zero. -EBUSY: COUNTERS while the card is being reset; try again.
  */
 struct drm_flightllm_dev_query {
 	/** @type: Input: enum drm_flightllm_query_type. */
@@ -106,7 +109,11 @@ struct drm_flightllm_query_card {
 	__u32 segments;
 	/** @jobs_max: Output: jobs of one SUBMIT, and of a queue at once. */
 	__u32 jobs_max;
-	/** @points_max: Output: preemption points of one job; holds until the next query. */
+	/**
+	 * @points_max: Output: preemption points of one job: 5 s of card time at the pace of this
+	 * file descriptor's own jobs, the slowest context's, but 256 to 4096. Holds until the next
+	 * query; 256 before the first.
+	 */
 	__u32 points_max;
 	/** @copy_point_bytes: Output: bytes of a copy that count as one preemption point. */
 	__u32 copy_point_bytes;
@@ -224,7 +231,7 @@ struct drm_flightllm_query_counters {
 	__u64 reserved[3];
 };
 
-/** struct drm_flightllm_query_health - resets, errors, sensors, link */
+/** struct drm_flightllm_query_health - resets, errors, sensors (0 unless ready), link */
 struct drm_flightllm_query_health {
 	/** @state: Output: 0 ready, 1 resetting, 2 failed for good. */
 	__u32 state;
@@ -276,10 +283,11 @@ enum drm_flightllm_placement {
  * -EINVAL: @size 0, unknown @placement or @flags, @core that the card has not or that is not zero
  * without HBM, @user_address. -ENOSPC: no room in the region (or, with VISIBLE, in its window).
  * -E2BIG: @size beyond the region, or host_bo_max. -EOPNOTSUPP: USERPTR. -EBUSY: the card was reset
- * meanwhile; try again.
+ * meanwhile; try again. -EINTR: a signal, nothing was made; repeat the call. -EIO: also when the
+ * card could not clear it.
  */
 struct drm_flightllm_bo_create {
-	/** @size: Input: bytes. Output: rounded up to blocks of the region. */
+	/** @size: Input: bytes. Output: rounded up to blocks of its region and the host's pages. */
 	__u64 size;
 	/** @placement: Input: enum drm_flightllm_placement. */
 	__u32 placement;
@@ -404,7 +412,8 @@ struct drm_flightllm_binding {
  * submitted from now on see it, jobs submitted before keep theirs, with the buffers they need. At
  * most 63 generations can be in use; the call then waits, interruptibly, for the oldest to end.
  *
- * -EINVAL: @flags, segment, core, rights, offset or length out of range, @count 0 or above 4096.
+ * -EINVAL: @flags, segment, core, rights, offset or length out of range, @count 0 or above 4096,
+ * @stride 0.
  * -ENOENT: no such context or buffer. -E2BIG: a longer @stride with unknown fields.
  * -ECANCELED: the context is lost. -EINTR: nothing was changed. -EOVERFLOW: 2^32 generations.
  */
@@ -543,14 +552,15 @@ struct drm_flightllm_sync {
  *
  * The first job waits for all of @in_syncs; each of @out_syncs gets the fence of the last. Jobs of
  * a queue run one after the other. Job i of this call has seqno @seqno - @job_count + 1 + i. A job
- * that ends with a fault does not stop those behind it. The fence of a job has the
- * error -EIO when it ended with a fault, -ECANCELED when it ended with RESET or LOST.
+ * that ends with a fault does not stop those behind it. The fence of a job has the error -EIO when
+ * it ended with a fault, -ECANCELED when it ended with RESET or LOST or when the driver left the
+ * card before.
  *
  * -EINVAL: @flags, a job's op that does not fit the queue, a field that must be zero, an offset
- * out of alignment, core or segment out of range, @job_count 0. -E2BIG: @job_count above jobs_max,
- * more points than points_max, unknown fields beyond the structure, more than 64 syncs. -ENOENT:
- * no such queue, or syncobj, or a point without a fence. -EBUSY: the queue already has jobs_max
- * jobs. -ECANCELED: the context is lost.
+ * out of alignment, core or segment out of range, @job_count or a stride 0. -E2BIG: @job_count
+ * above jobs_max, more points than points_max, unknown fields beyond the structure, more than 64
+ * syncs. -ENOENT: no such queue, or syncobj, or a point without a fence. -EBUSY: the queue already
+ * has jobs_max jobs. -ECANCELED: the context is lost, or the queue is being destroyed.
  */
 struct drm_flightllm_submit {
 	/** @queue: Input: queue id. */
@@ -607,7 +617,7 @@ struct drm_flightllm_fault {
 	__u32 word;
 	/** @segment: Output: segment. */
 	__u32 segment;
-	/** @offset: Output: in the segment, or on chip. */
+	/** @offset: Output: in the segment, of the burst that was refused; else 0. */
 	__u64 offset;
 };
 
