@@ -26,6 +26,7 @@ static void context_release(struct kref *kref)
 	struct flightllm_context *context = container_of(kref, struct flightllm_context, kref);
 
 	flightllm_mem_free(context->fdev, context->page);
+	atomic_dec(&context->fdev->live_contexts);
 	mutex_destroy(&context->lock);
 	kfree(context);
 }
@@ -134,6 +135,7 @@ struct flightllm_context *flightllm_context_new(struct flightllm_device *fdev)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&context->kref);
 	context->fdev = fdev;
+	atomic_inc(&fdev->live_contexts);
 	context->stamp = READ_ONCE(fdev->stamp);
 	mutex_init(&context->lock);
 	spin_lock_init(&context->tables_lock);

@@ -95,14 +95,23 @@ static int buffers_show(struct seq_file *m, void *data)
 	return 0;
 }
 
-static int resets_show(struct seq_file *m, void *data)
+/* What there is of everything: after the last client has gone, the driver's own. */
+static int state_show(struct seq_file *m, void *data)
 {
 	struct flightllm_device *fdev = seq_to_fdev(m);
+	struct flightllm_mem *mem;
+	u64 shared = 0;
 
-	seq_printf(m, "card_resets %d\nqueue_resets %d\nqueues %d\nin_flight %d\nfailed %d\n",
+	mutex_lock(&fdev->mems_lock);
+	list_for_each_entry(mem, &fdev->mems, link)
+		shared += mem->bytes;
+	mutex_unlock(&fdev->mems_lock);
+
+	seq_printf(m, "card_resets %d\nqueue_resets %d\ncontexts %d\nqueues %d\nin_flight %d\n",
 		   atomic_read(&fdev->card_resets), atomic_read(&fdev->queue_resets),
-		   atomic_read(&fdev->live_queues), atomic_read(&fdev->in_flight),
-		   READ_ONCE(fdev->failed));
+		   atomic_read(&fdev->live_contexts), atomic_read(&fdev->live_queues),
+		   atomic_read(&fdev->in_flight));
+	seq_printf(m, "shared_bytes %llu\nfailed %d\n", shared, READ_ONCE(fdev->failed));
 	return 0;
 }
 
@@ -110,7 +119,7 @@ static const struct drm_debugfs_info files[] = {
 	{ "registers", registers_show },
 	{ "queues", queues_show },
 	{ "buffers", buffers_show },
-	{ "state", resets_show },
+	{ "state", state_show },
 };
 
 void flightllm_debugfs_init(struct flightllm_device *fdev)

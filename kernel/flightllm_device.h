@@ -131,7 +131,7 @@ struct flightllm_device {
 	struct flightllm_context *kernel_context;	/* segment = region, all of it */
 	struct flightllm_queue *kernel_queue;	/* copies and fills by the driver itself */
 
-	atomic_t live_queues;		/* not yet released */
+	atomic_t live_contexts, live_queues;	/* not yet released */
 
 	u32 stamp;			/* resets of the card; a context of another stamp is lost */
 	u32 resets_seen;		/* RESETS register when stamp was last changed */

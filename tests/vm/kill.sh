@@ -18,19 +18,31 @@ moment() { echo "$((RANDOM % 2)).$((RANDOM % 900 + 100))"; }
 moments=$(for _ in $(seq "$rounds"); do moment; done)
 cat >"$work/clients" <<END
 free() { $b/flightllm info --json | grep -o '"free_bytes": [0-9]*' | tr '\n' ' '; }
-mount -t debugfs none /sys/kernel/debug 2>/dev/null
-held() { cat /sys/kernel/debug/accel/*/{clients,contexts,queues,buffers} 2>/dev/null | wc -l; }
-before=\$(free) objects=\$(held)
-for m in $(echo $moments); do
+[ -e /sys/kernel/debug/accel ] || mount -t debugfs none /sys/kernel/debug
+# Contexts, queues, jobs, bytes shared with the card; and each buffer.
+held() { cat /sys/kernel/debug/accel/*/{state,buffers}; }
+available() { sync; echo 3 >/proc/sys/vm/drop_caches; awk '/MemAvailable/ { print \$2 }' /proc/meminfo; }
+kill_one() {
 	$b/flightllm bench $work/fables.flm -p 200 -n 200 -r 100 >/dev/null 2>&1 &
 	pid=\$!
-	sleep \$m
-	kill -9 \$pid && echo killed
+	sleep \$1
+	kill -9 \$pid && echo \$2
 	wait \$pid 2>/dev/null
+}
+# The first one fills caches that stay.
+kill_one 1 first
+sleep 1
+before=\$(free) objects=\$(held) kib=\$(available)
+for m in $(echo $moments); do
+	kill_one \$m killed
 done
 sleep 1
 [ "\$(free)" = "\$before" ] && echo "memory is free"
 [ "\$(held)" = "\$objects" ] && echo "objects are gone"
+held | sed 's/^/held /'
+lost=\$((kib - \$(available)))
+echo "the guest has \$lost KiB less"
+[ \$lost -lt 4096 ] && echo "the host's memory is there"
 $b/flightllm run $work/fables.flm -q -n 20 --temp 0 -p "Once upon a time"
 rmmod flightllm && echo "the module unloads"
 END
@@ -38,7 +50,11 @@ want=$("$b/flightllm" run "$work/fables.flm" --emulate -q -n 20 --temp 0 -p "Onc
 vm_run -- bash "$work/clients" </dev/null
 ok "clients are killed at their work" [ "$(grep -c killed "$work/out")" = "$rounds" ] || vm_show
 ok "card memory is free as before" grep -qx "memory is free" "$work/out" || vm_show
-ok "no buffer, context or queue is left" grep -qx "objects are gone" "$work/out"
+ok "no buffer, context, queue or job is left, nor memory shared with the card" \
+	grep -qx "objects are gone" "$work/out" || vm_show
+ok "and the debugfs that says so tells of contexts" grep -qE '^held contexts [0-9]+$' "$work/out"
+ok "the host's memory is there ($(grep -o '[-0-9]* KiB less' "$work/out"))" \
+	grep -qx "the host's memory is there" "$work/out" || vm_show
 ok "the next client works" grep -qF "$want" "$work/out"
 ok "the module unloads" grep -qx "the module unloads" "$work/out"
 vm_log_is_clean "$rounds clients killed"
