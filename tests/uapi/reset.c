@@ -110,6 +110,40 @@ TEST_F(reset, others_do_not_notice_a_hostile_client)
 	EXPECT_TRUE(client_works(&self->client));
 }
 
+/* No watchdog that counts instructions ends one: 2 s of card time without a point do. */
+TEST_F(reset, a_job_of_one_instruction_of_hours_is_reset_and_others_go_on)
+{
+	struct drm_flightllm_job job = run_job();
+	struct drm_flightllm_wait out;
+	struct client hostile;
+	struct flm_stream *stream;
+	uint32_t *words;
+
+	if (is_emulated())
+		SKIP(return, "it is the kernel that judges");
+	client_open(&hostile, 0);
+	words = (uint32_t *)(hostile.job.memory + JOB_STREAMS + 0x400);
+	put_misc(words, FLM_MISC_FILL, 65536, 0);
+	ASSERT_EQ(0, FLM_PUT(words, MISC, ROWS, 0xffffff) ||
+		     FLM_PUT(words, MISC, ROWS_MAX, 0xffffff));
+	words[FLM_WORDS_MISC] = END_WORD;
+	stream = &job_program(&hostile.job)->entry[0].stream[FLM_UNIT_MISC];
+	stream->offset = JOB_STREAMS + 0x400;
+	stream->words = FLM_WORDS_MISC + 1;
+	ASSERT_EQ(0, _submit(&hostile.dev, hostile.queue, &job, 1, NULL));
+	usleep(50000);
+	/* On the same cores: its turn comes when the other has lost its own. */
+	EXPECT_TRUE(client_works(&self->client));
+	ASSERT_EQ(0, _wait(&hostile.dev, hostile.queue, 1, 0, in_ms(60000), &out));
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_RESET, out.status);
+	EXPECT_EQ(0, out.made);
+	client_write(&hostile);
+	EXPECT_EQ(0, _submit(&hostile.dev, hostile.queue, &job, 1, NULL));
+	ASSERT_EQ(0, _wait(&hostile.dev, hostile.queue, 2, 0, in_ms(60000), &out));
+	EXPECT_EQ(CLIENT_TOKENS, out.made);
+	device_close(&hostile.dev);
+}
+
 TEST_F(reset, a_killed_client_leaves_nothing_behind)
 {
 	struct seam *dev = &self->client.dev;
