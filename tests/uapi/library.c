@@ -63,6 +63,8 @@ int main(void)
 	struct flm_model *model = NULL, *reloaded = NULL;
 	struct flm_bo *card = NULL, *host = NULL, *fresh = NULL;
 	uint32_t before[TOKENS] = { 0 }, after[TOKENS] = { 1 };
+	struct flm_device_info info;
+	char options[64];
 
 	if (getenv("FLIGHTLLM_EMULATE")) {
 		printf("1..0 # SKIP there is no bus\n");
@@ -70,8 +72,13 @@ int main(void)
 	}
 	for (unsigned int i = 0; i < BYTES; i++)
 		bytes[i] = i * 2654435761u >> 24;
-	model_make("--synthetic tiny --card tiny");
-	if (flm_device_open(NULL, &device) || flm_model_load(device, model_path, NULL, &model) ||
+	if (flm_device_open(NULL, &device) || flm_device_info(device, &info)) {
+		printf("Bail out! %s\n", flm_error());
+		return 1;
+	}
+	snprintf(options, sizeof(options), "--synthetic tiny --card %s", info.card);
+	model_make(options);
+	if (flm_model_load(device, model_path, NULL, &model) ||
 	    flm_session_new(model, NULL, &session) ||
 	    flm_bo_new(device, FLM_BO_HBM, 1, BYTES, &card) ||
 	    flm_bo_new(device, FLM_BO_HOST, 0, BYTES, &host)) {
