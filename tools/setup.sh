@@ -22,7 +22,7 @@ layout=1
 # By name the same in Debian 12 and 13.
 packages=(gcc g++ libc6-dev make pkg-config clang libclang-rt-dev perl gawk file
 	libdrm-dev libpci-dev libjansson-dev
-	cpio kmod xz-utils zstd util-linux procps time
+	cpio kmod xz-utils zstd util-linux procps time man-db
 	libelf-dev pahole sparse sentencepiece)
 
 # The guest's modules: what boots it, then what a driver or a test may ask for by name.
