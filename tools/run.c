@@ -430,20 +430,27 @@ static void chat(struct run *run, const char *first)
 	free(line);
 }
 
-static void print_costs(struct flm_device *device, const struct flm_counters *before)
+static void print_count(uint64_t count, const char *what, const char *end)
+{
+	fprintf(stderr, "%llu %s%s%s", (unsigned long long)count, what, count == 1 ? "" : "s", end);
+}
+
+/* What was counted since before[1], but for what the asking itself costs: before[] shows that. */
+static void print_costs(struct flm_device *device, const struct flm_counters before[2])
 {
 	struct flm_counters after;
 
 	if (flm_device_counters(device, &after))
 		return;
-	fprintf(stderr, "on the bus: %llu doorbells, %llu kicks, %llu register reads, %llu register "
-		"writes, %llu interrupts for %llu tokens\n",
-		(unsigned long long)(after.doorbells - before->doorbells),
-		(unsigned long long)(after.kicks - before->kicks),
-		(unsigned long long)(after.register_reads - before->register_reads),
-		(unsigned long long)(after.register_writes - before->register_writes),
-		(unsigned long long)(after.interrupts - before->interrupts),
-		(unsigned long long)(after.tokens - before->tokens));
+	fputs("on the bus: ", stderr);
+	print_count(after.doorbells - before[1].doorbells, "doorbell", ", ");
+	print_count(after.kicks - before[1].kicks, "kick", ", ");
+	print_count(after.register_reads - before[1].register_reads -
+		    (before[1].register_reads - before[0].register_reads), "register read", ", ");
+	print_count(after.register_writes - before[1].register_writes -
+		    (before[1].register_writes - before[0].register_writes), "register write", ", ");
+	print_count(after.interrupts - before[1].interrupts, "interrupt", " for ");
+	print_count(after.tokens - before[1].tokens, "token", "\n");
 }
 
 enum {
@@ -479,7 +486,7 @@ static int run_main(int argc, char **argv)
 	};
 	struct common *common = &run.common;
 	const char *prompt = NULL, *file = NULL;
-	struct flm_counters before;
+	struct flm_counters before[2];
 	struct flm_device *device;
 	pthread_t hearer;
 	char *text = NULL;
@@ -549,7 +556,9 @@ static int run_main(int argc, char **argv)
 		fail_flm(common, ret);
 	start_hearing(&run, &hearer);
 	catch_interrupt(true);
-	if (run.stats && flm_device_counters(device, &before))
+	/* Two in a row say what the asking itself costs. */
+	if (run.stats && (flm_device_counters(device, &before[0]) ||
+			  flm_device_counters(device, &before[1])))
 		run.stats = false;
 	if (run.is_chat) {
 		chat(&run, prompt);
@@ -560,7 +569,7 @@ static int run_main(int argc, char **argv)
 			fail_flm(common, ret);
 	}
 	if (run.stats)
-		print_costs(device, &before);
+		print_costs(device, before);
 	stop_hearing(hearer);
 	flm_detokenizer_free(run.words);
 	flm_session_free(run.session);
