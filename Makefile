@@ -150,12 +150,16 @@ soak: setup user tests module
 	ROUNDS=50 tests/vm/kill.sh
 
 PREFIX ?= /usr/local
+# The contracts go along: whoever writes programs for the card includes <flightllm/isa.h>.
 install: user
-	install -d $(DESTDIR)$(PREFIX)/{bin,lib,include/flightllm,share/man/man1}
+	install -d $(DESTDIR)$(PREFIX)/{bin,lib,include/{flightllm,drm},share/man/man1}
 	install -m755 $(B)/flightllm $(B)/flightllm-cc $(B)/flightllm-emu tools/flightllm-vm \
 		$(B)/flightllm-vm-init $(DESTDIR)$(PREFIX)/bin
 	install -m755 $(B)/libflightllm.so.0 $(B)/libflightllm-card.so $(DESTDIR)$(PREFIX)/lib
-	install -m644 lib/flightllm.h lib/flightllm_isa.h $(DESTDIR)$(PREFIX)/include/flightllm
+	ln -sf libflightllm.so.0 $(DESTDIR)$(PREFIX)/lib/libflightllm.so
+	install -m644 lib/flightllm.h lib/flightllm_isa.h kernel/include/flightllm/*.h \
+		kernel/include/flightllm/*.def $(DESTDIR)$(PREFIX)/include/flightllm
+	install -m644 kernel/include/drm/flightllm_accel.h $(DESTDIR)$(PREFIX)/include/drm
 	install -m644 tools/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 
 clean:

@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# What `make install` puts in place is whole: a client that knows nothing of this tree builds against it,
+# and the tools run from there.
+cd "$(dirname "$0")/../.." || exit 1
+b=${B:-build}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+at=$work/root/usr
+n=0 bad=0
+
+ok()
+{
+	local text=$1
+
+	shift
+	n=$((n + 1))
+	if "$@" >"$work/log" 2>&1; then
+		echo "ok $n - $text"
+	else
+		bad=1
+		echo "not ok $n - $text"
+		sed 's/^/# /' "$work/log"
+	fi
+}
+
+cat >"$work/client.c" <<'EOF2'
+#include <stdio.h>
+#include <flightllm/flightllm.h>
+#include <flightllm/flightllm_isa.h>
+#include <flightllm/isa.h>
+#include <flightllm/queue.h>
+
+int main(void)
+{
+	struct flm_device_info info;
+	struct flm_device *device;
+	uint32_t words[FLM_WORDS_MAX];
+	char why[FLM_TEXT_BYTES];
+
+	if (flm_device_open("emulate:tiny", &device) || flm_device_info(device, &info))
+		return puts(flm_error()), 1;
+	printf("%s %u\n", info.card, info.cores);
+	flm_device_close(device);
+	return flm_isa_parse("end", words, FLM_WORDS_MAX, why) != 1 || words[0] != 0x70000000;
+}
+EOF2
+
+says() { [ "$("$@")" = "tiny 2" ]; }
+
+ok "it installs" make -s install B="$b" DESTDIR="$work/root" PREFIX=/usr
+ok "a client builds with its headers and its library" gcc -Wall -Wextra -Werror -I"$at/include" \
+	-o "$at/bin/client" "$work/client.c" -L"$at/lib" -lflightllm
+export LD_LIBRARY_PATH=$at/lib
+ok "the client opens the card that lies beside the library" says "$at/bin/client"
+ok "flightllm-cc runs from there" "$at/bin/flightllm-cc" tests/data/fables-3m -o "$work/fables.flm" --no-progress
+ok "flightllm runs from there" "$at/bin/flightllm" run "$work/fables.flm" --emulate -n 3 -q
+ok "each program has its manual" ls "$at"/share/man/man1/{flightllm,flightllm-cc,flightllm-emu,flightllm-vm}.1
+echo "1..$n"
+exit $bad
