@@ -15,7 +15,7 @@
 #include "compiler/cc.h"
 
 static const char usage[] =
-"usage: flightllm-cc MODEL -o OUT.flm [options]\n"
+"Usage: flightllm-cc MODEL -o OUT.flm [options]\n"
 "       flightllm-cc --synthetic SHAPE[:SEED] -o OUT.flm [options]\n"
 "Compiles a language model (a directory with config.json, model.safetensors or its shards, and\n"
 "tokenizer.model) for a FlightLLM card.\n"

@@ -64,6 +64,7 @@ static void __attribute__((noreturn)) die_text(int status, const char *format, v
 
 void finish(void)
 {
+	errno = 0;
 	if (fflush(stdout) || ferror(stdout))
 		die("standard output: %s: make room there, or write to another place",
 		    errno ? strerror(errno) : "it cannot be written");

@@ -37,7 +37,7 @@ struct options {
 };
 
 static const char help[] =
-	"usage: flightllm-emu --socket PATH --card NAME [options]\n"
+	"Usage: flightllm-emu --socket PATH --card NAME [options]\n"
 	"\n"
 	"Emulates a FlightLLM card as a vfio-user PCI device on a UNIX socket. QEMU 10.1 or newer "
 	"plugs it\n"
@@ -62,7 +62,7 @@ static const char help[] =
 	"  --serial N      serial number\n"
 	"  --keep          wait for another client when one has left; the card is then as after "
 	"power-on\n"
-	"  --help, --version\n"
+	"  -h, --help, -V, --version\n"
 	"\n"
 	"SIZE is a number of bytes or ends in K, M, G or T. Ends with status 0 when the client has "
 	"left or on\n"
@@ -136,7 +136,7 @@ static uint64_t parse_size(const char *option, const char *text)
 
 static void parse_options(int argc, char **argv, struct options *o)
 {
-	enum { SOCKET = 256, CARD, MEM, BAR2, THREADS, FAULTS, TRACE, SERIAL, KEEP, HELP, VERSION };
+	enum { SOCKET = 256, CARD, MEM, BAR2, THREADS, FAULTS, TRACE, SERIAL, KEEP };
 	static const struct option table[] = {
 		{ "socket", required_argument, NULL, SOCKET },
 		{ "card", required_argument, NULL, CARD },
@@ -147,8 +147,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 		{ "trace", required_argument, NULL, TRACE },
 		{ "serial", required_argument, NULL, SERIAL },
 		{ "keep", no_argument, NULL, KEEP },
-		{ "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
 		{ 0 }
 	};
 	char letter[] = "-?";
@@ -156,7 +156,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":hV", table, NULL)) != -1) {
 		switch (c) {
 		case SOCKET:
 			o->socket = optarg;
@@ -191,17 +191,21 @@ static void parse_options(int argc, char **argv, struct options *o)
 		case KEEP:
 			o->keep = true;
 			break;
-		case HELP:
+		case 'h':
 			fputs(help, stdout);
 			finish();
-		case VERSION:
+		case 'V':
 			printf("flightllm-emu 0.1.0 (register map %d.%d, instruction set %d.%d)\n",
 			       FLM_MAP_MAJOR, FLM_MAP_MINOR, FLM_ISA_MAJOR, FLM_ISA_MINOR);
 			finish();
+		case ':':
+			usage_error("%s needs a value", argv[optind - 1]);
 		default:
+			/* A letter, or a long name: one that is known was given a value. */
 			letter[1] = optopt;
-			usage_error("%s: no such option, or its value is missing, or it takes none",
-				    optopt && optopt < SOCKET ? letter : argv[optind - 1]);
+			usage_error("%s: %s", optopt && optopt < SOCKET ? letter : argv[optind - 1],
+				    optopt >= SOCKET || strchr(argv[optind - 1], '=') ?
+				    "this option takes no value" : "no such option");
 		}
 	}
 	if (optind < argc)

@@ -198,14 +198,17 @@ static int seal(int fd)
 
 int vfu_device_plug(struct vfu_device *device, struct card *card)
 {
+	int ret;
+
 	device->card = card;
 	card_identify(card, &device->identity);
 	vfu_dma_init(&device->dma, card);
 	vfu_dma_guard();
 	if (seal(card_bar_fd(card, 2)) || seal(card_bar_fd(card, 4)))
 		return -EPERM;
-	if (pci_init(&device->pci, &device->identity))
-		return -EINVAL;
+	ret = pci_init(&device->pci, &device->identity);
+	if (ret)
+		return ret;
 	update_masks(device);
 	return 0;
 }

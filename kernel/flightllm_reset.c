@@ -300,7 +300,9 @@ int flightllm_reset_done(struct flightllm_device *fdev)
 	mutex_unlock(&fdev->queues_lock);
 	ret = come_back(fdev, ret);
 	WRITE_ONCE(fdev->held, false);
-	flightllm_reset_watch(fdev);	/* a job may have begun before it could be watched */
+	/* What came meanwhile was turned away: a job to be watched, an event. */
+	flightllm_reset_watch(fdev);
+	queue_work(fdev->reset_wq, &fdev->event_work);
 	drm_dev_exit(idx);
 	return ret;
 }

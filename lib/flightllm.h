@@ -212,8 +212,8 @@ struct flm_completion {
  * Waits until job seqno has ended (tokens 0), or is running and has made that many tokens, or has
  * ended; timeout_ns from now, 0 only looks. Signals do not end the wait. completion (may be NULL)
  * is filled on 0 and -ETIME: tokens always, the rest when status is not 0. -ETIME: not yet.
- * -EINVAL: no such job. -ESTALE: it ended before the last 64 jobs
- * of the queue, or more where the driver remembers more.
+ * -EINVAL: no such job. -ESTALE: it ended before the last 64 jobs of the queue, or more where the
+ * driver remembers more.
  */
 int flm_queue_wait(struct flm_queue *queue, uint64_t seqno, unsigned int tokens,
 		   int64_t timeout_ns, struct flm_completion *completion);
@@ -385,7 +385,8 @@ struct flm_result {
 	unsigned int tokens;		/* generated */
 	enum flm_end end;
 	unsigned int submits;		/* jobs: one, or more where it is longer than one may be */
-	uint64_t prefill_ns, decode_ns;	/* wall time to the first token, and after it */
+	/* Wall time to the first token, and after it, as the pace of the tokens tells. */
+	uint64_t prefill_ns, decode_ns;
 	uint64_t card_us;		/* card time of all jobs */
 };
 

@@ -88,8 +88,8 @@ struct flm_device {
 int device_ask(struct flm_device *device, unsigned long request, void *argument, const char *name);
 
 /*
- * Preemption points that a job may ask for. The driver's answer grows with the rate that it
- * measures, so it is asked again when what is known is less than `wanted`.
+ * Preemption points that a job may ask for. The driver's answer follows the pace of this
+ * device's jobs, so it is asked again when what is known is less than `wanted`.
  */
 unsigned int device_points(struct flm_device *device, unsigned int wanted);
 

@@ -292,22 +292,24 @@ static bool hand_over(struct flm_session *session, const struct flm_request *req
 
 /*
  * How much of a job's time went by after its first token, which the prompt's last pass makes. The
- * first look, at `first`, found `seen` of them: their pace is that of those behind. Where all were
- * there at once, or nobody looked, every pass counts alike.
+ * first look, at `first`, found `seen` of them: their pace is that of those behind, but no pass of
+ * a token takes more than its share. Where all were there at once, or nobody looked, every pass
+ * counts alike.
  */
 static uint64_t decode_time(const struct part *part, uint64_t start, uint64_t first,
 			    unsigned int seen, uint64_t end)
 {
 	unsigned int made = part->tokens_made;
-	uint64_t ns;
+	uint64_t ns, most;
 
 	if (made < 2)
 		return 0;
+	most = (end - start) * (made - 1) / made;
 	if (seen && seen < made)
 		ns = (end - first) * (made - 1) / (made - seen);
 	else
 		ns = (end - start) * (made - 1) / (part->points > made ? part->points : made);
-	return ns < end - start ? ns : end - start;
+	return ns < most ? ns : most;
 }
 
 /* Runs one job, and says in `part` how it went. */

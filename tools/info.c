@@ -75,8 +75,9 @@ static void card_info(const struct common *common)
 				     "isa_minor", info.isa_minor, "queues", info.queues,
 				     "regions", regions));
 	} else {
-		printf("%s %s: card %s, serial %016llx, driver %s\n"
-		       "%u cores, %u queues, instruction set %u.%u\n", info.node, info.bus,
+		printf("%s%s%s: card %s, serial %016llx, driver %s\n"
+		       "%u cores, %u queues, instruction set %u.%u\n", info.node,
+		       *info.bus ? " " : "", info.bus,
 		       info.card, (unsigned long long)info.serial, info.driver, info.cores,
 		       info.queues, info.isa_major, info.isa_minor);
 		for (unsigned int i = 0; i < info.regions; i++)

@@ -20,12 +20,15 @@ static void usage(void)
 	      stdout);
 	for (size_t i = 0; i < COUNT(commands); i++)
 		printf("  %-12s %s\n", commands[i]->name, commands[i]->summary);
-	fputs("\n'flightllm COMMAND --help' tells the options of one; --version is the program's.\n"
+	fputs("\n'flightllm COMMAND --help' lists a command's options, 'flightllm --version' tells the release.\n"
 	      "Exit status: 0 done, 1 failed, 2 usage, 3 no device, 4 permission, 5 busy, 6 timeout,\n"
 	      "7 card lost, 8 version, 9 verification failed.\n", stdout);
 }
 
-/* A device that is opened must not get the number of a standard stream that is closed. */
+/*
+ * A device that is opened must not get the number of a standard stream that is closed. What takes its
+ * place is opened the wrong way round, so that using the stream fails as before.
+ */
 static void keep_streams(void)
 {
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)

@@ -92,7 +92,8 @@ static void *hear(void *session)
 	uint64_t n;
 
 	while (read(bell, &n, sizeof(n)) == sizeof(n) && !__atomic_load_n(&is_over, __ATOMIC_SEQ_CST))
-		flm_session_stop(session);
+		if (interrupted)	/* or that answer has ended, and a new one may have begun */
+			flm_session_stop(session);
 	return NULL;
 }
 
@@ -334,7 +335,7 @@ static void stop_hearing(pthread_t hearer)
 }
 
 /* The next line, without its end; false at the end of the input or on Ctrl-C. */
-static bool read_line(char **line, size_t *room, size_t *bytes)
+static bool read_line(const struct run *run, char **line, size_t *room, size_t *bytes)
 {
 	ssize_t n;
 
@@ -344,6 +345,9 @@ static bool read_line(char **line, size_t *room, size_t *bytes)
 	catch_interrupt(false);
 	n = getline(line, room, stdin);
 	catch_interrupt(true);
+	if (n < 0 && !interrupted && ferror(stdin))
+		fail(&run->common, EXIT_FAILED, "standard input: %s; redirect a text to it",
+		     strerror(errno));
 	if (n < 0 || interrupted) {
 		if (isatty(STDIN_FILENO))
 			fputc('\n', stderr);
@@ -412,7 +416,7 @@ static void chat(struct run *run, const char *first)
 		if (ret)
 			fail_flm(&run->common, ret);
 	}
-	while (read_line(&line, &room, &bytes)) {
+	while (read_line(run, &line, &room, &bytes)) {
 		if (line[0] == '/') {
 			if (!obey(run, line, system))
 				break;
@@ -430,6 +434,11 @@ static void chat(struct run *run, const char *first)
 	free(line);
 }
 
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
 static void print_count(uint64_t count, const char *what, const char *end)
 {
 	fprintf(stderr, "%llu %s%s%s", (unsigned long long)count, what, count == 1 ? "" : "s", end);
@@ -445,10 +454,12 @@ static void print_costs(struct flm_device *device, const struct flm_counters bef
 	fputs("on the bus: ", stderr);
 	print_count(after.doorbells - before[1].doorbells, "doorbell", ", ");
 	print_count(after.kicks - before[1].kicks, "kick", ", ");
-	print_count(after.register_reads - before[1].register_reads -
-		    (before[1].register_reads - before[0].register_reads), "register read", ", ");
-	print_count(after.register_writes - before[1].register_writes -
-		    (before[1].register_writes - before[0].register_writes), "register write", ", ");
+	print_count(less(after.register_reads - before[1].register_reads,
+			 before[1].register_reads - before[0].register_reads),
+		    "register read", ", ");
+	print_count(less(after.register_writes - before[1].register_writes,
+			 before[1].register_writes - before[0].register_writes),
+		    "register write", ", ");
 	print_count(after.interrupts - before[1].interrupts, "interrupt", " for ");
 	print_count(after.tokens - before[1].tokens, "token", "\n");
 }

@@ -70,15 +70,13 @@ static int fake_create(unsigned long request, void *argument)
 static int fake_submit(struct drm_flightllm_submit *submit)
 {
 	const struct drm_flightllm_job *jobs = (const void *)(uintptr_t)submit->jobs;
-	unsigned int most = fake.told > fake.points ? fake.told : fake.points;
-
 	if (is_lost(fake.context_of[submit->queue]) || submit->queue == fake.dead_queue)
 		return -ECANCELED;
 	for (uint32_t i = 0; i < submit->job_count; i++) {
 		if (jobs[i].op != DRM_FLIGHTLLM_JOB_RUN)
 			continue;
 		fake.submits++;
-		if (fake.is_stubborn || jobs[i].max_points > most) {
+		if (fake.is_stubborn || jobs[i].max_points > fake.told) {
 			fake.refusals++;
 			return -E2BIG;
 		}

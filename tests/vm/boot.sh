@@ -14,6 +14,8 @@ leftovers()
 	done
 }
 
+log_is_kept() { [ "$vm_status" = 0 ] && [ -s "$work/kept/log" ]; }
+
 # Leftovers go within two seconds.
 nothing_is_left()
 {
@@ -50,6 +52,10 @@ vm_run --no-card --no-module -- sh -c "touch /usr/x || echo kept; echo y >'$work
 ok "files are read-only, below /tmp they are the VM's own" same "$(cat "$work/out")" "kept
 y"
 ok "nothing reached the host" [ ! -e "$work/x" ]
+
+vm_run --no-card --no-module --run-dir "$work/kept" --serial-log "$work/kept/log" -- true </dev/null
+ok "--run-dir keeps a folder, in which the log may lie" log_is_kept || vm_show
+rm -rf "$work/kept"
 
 vm_run --no-card --no-module -- nosuchcommand </dev/null
 ok "an unknown command is 127" same "$vm_status" 127
