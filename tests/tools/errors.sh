@@ -243,7 +243,9 @@ if "${as[@]}" "$b/flightllm" --version >/dev/null 2>&1; then
 	chmod 555 mine
 	denied "--socket mine/s: Permission denied; name a place" "a socket where one may not be made" \
 		flightllm-emu --card tiny --socket mine/s
-	if [ -e /dev/kvm ] && ! "${as[@]}" test -w /dev/kvm; then
+	# A script must be read, which is more than run: not in another's home.
+	if [ -e /dev/kvm ] && ! "${as[@]}" test -w /dev/kvm &&
+		"${as[@]}" "$b/flightllm-vm" --version >/dev/null 2>&1; then
 		denied "no permission for /dev/kvm: join the group" "KVM that may not be used" \
 			flightllm-vm --no-card --no-module --accel kvm true
 	fi
