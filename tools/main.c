@@ -26,8 +26,8 @@ static void usage(void)
 }
 
 /*
- * A device that is opened must not get the number of a standard stream that is closed. What takes its
- * place is opened the wrong way round, so that using the stream fails as before.
+ * A device that is opened must not get the number of a standard stream that is closed. What takes
+ * its place is opened the wrong way round, so that using the stream fails as before.
  */
 static void keep_streams(void)
 {

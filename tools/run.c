@@ -91,9 +91,13 @@ static void *hear(void *session)
 {
 	uint64_t n;
 
-	while (read(bell, &n, sizeof(n)) == sizeof(n) && !__atomic_load_n(&is_over, __ATOMIC_SEQ_CST))
-		if (interrupted)	/* or that answer has ended, and a new one may have begun */
+	while (read(bell, &n, sizeof(n)) == sizeof(n)) {
+		if (__atomic_load_n(&is_over, __ATOMIC_SEQ_CST))
+			break;
+		/* Else that answer has ended, and a new one may have begun. */
+		if (interrupted)
 			flm_session_stop(session);
+	}
 	return NULL;
 }
 
