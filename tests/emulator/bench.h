@@ -28,6 +28,7 @@
 
 #include "emulator/card.h"
 #include "tests/emulator/program.h"
+#include "tests/patience.h"
 
 #define BASE		0x100000000ull	/* bus address of the first byte of host memory */
 #ifndef HOST_BYTES
@@ -94,14 +95,6 @@ static inline uint64_t reg(struct bench *b, uint32_t offset, unsigned int bytes)
 static inline void set(struct bench *b, uint32_t offset, uint64_t value, unsigned int bytes)
 {
 	card_reg_write(b->card, offset, &value, bytes);
-}
-
-static inline double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec * 1e-9;
 }
 
 static inline void bench_open_broken(struct bench *b, const char *profile, const char *faults)
@@ -230,6 +223,20 @@ static inline void bench_post(struct bench *b, struct rig *r, const void *slot)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&r->status->armed, __ATOMIC_SEQ_CST))
 		set(b, FLM_REG_KICK, r->queue, 4);
+}
+
+/* RESET of the rig's queue; how long it takes until the queue is disabled, by the watch. */
+static inline double bench_reset(struct bench *b, struct rig *r)
+{
+	struct watch watch;
+	double took;
+
+	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
+	watch = watch_start(0);
+	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	took = UNTIL(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED) ? 0 : PATIENCE;
+	took += watch_took(&watch);
+	return took;
 }
 
 static inline struct flm_slot bench_slot(struct rig *r)

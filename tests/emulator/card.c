@@ -131,14 +131,87 @@ static void copies(struct bench *b)
 	ok(done && done->fault == FLM_FAULT_SEGMENT, "beyond the segment's end is fault SEGMENT");
 }
 
+/* A queue with a job that does not end until somebody ends it. */
+struct work {
+	struct bench *b;
+	struct rig *rig;
+	uint32_t cores;
+	double taken;		/* how long RESET itself took, at best */
+};
+
+static void work_begin(struct work *w)
+{
+	struct flm_slot slot = bench_slot(w->rig);
+
+	bench_post(w->b, w->rig, &slot);
+	UNTIL(__atomic_load_n(&w->rig->status->running, __ATOMIC_ACQUIRE));
+}
+
+/* The slowest of 1,000. */
+static double read_registers(void *opaque)
+{
+	struct work *w = opaque;
+	double worst = 0;
+
+	for (int i = 0; i < 1000; i++) {
+		struct watch watch = watch_call(0);
+		double took;
+
+		reg(w->b, FLM_REG_TIME_US, 8);
+		took = watch_took(&watch);
+		worst = took > worst ? took : worst;
+	}
+	return worst;
+}
+
+/* The card cannot write the completion then: the queue halts, and nothing else. */
+static double unmap(void *opaque)
+{
+	struct work *w = opaque;
+	struct bench *b = w->b;
+	struct watch watch;
+	double took;
+
+	work_begin(w);
+	watch = watch_start(0);
+	card_dma_unmap(b->card, BASE, HOST_BYTES);
+	took = watch_took(&watch);
+	set(b, FLM_REG_QUEUE_SELECT, w->rig->queue, 4);
+	ok(UNTIL(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_HALTED) &&
+	   reg(b, FLM_REG_QUEUE_ERROR, 4) == FLM_FAULT_DMA, "the queue halts with DMA");
+	card_dma_map(b->card, BASE, HOST_BYTES, b->host, CARD_DMA_READ | CARD_DMA_WRITE);
+	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	ok(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED, "RESET makes it usable again");
+	ok(bench_enable(b, w->rig, FLM_QUEUE_COMPUTE, w->cores, 1, 0), "ENABLE too");
+	return took;
+}
+
+static double reset_queue(void *opaque)
+{
+	struct work *w = opaque;
+	struct watch watch;
+	double taken, took;
+
+	bench_enable(w->b, w->rig, FLM_QUEUE_COMPUTE, w->cores, 1, 0);
+	work_begin(w);
+	set(w->b, FLM_REG_QUEUE_SELECT, w->rig->queue, 4);
+	watch = watch_start(0);
+	set(w->b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
+	taken = watch_took(&watch);
+	w->taken = taken < w->taken ? taken : w->taken;
+	took = UNTIL(reg(w->b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED) ? 0 : PATIENCE;
+	return took + watch_took(&watch);
+}
+
 /* No call waits for work: timed while an endless loop runs that the watchdog allows to go on. */
 static void busy(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 3, 0);
-	struct flm_slot slot;
-	double worst = 0, start, end;
+	struct work work = { b, r, 3, LATE };
 	uint8_t *extra = bench_alloc(b, 4 << 20);
 	const struct flm_done *done;
+	bool is_soon;
+	double took;
 
 	bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, extra), 4 << 20, FLM_RIGHT_R);
 	bench_program(
@@ -146,45 +219,16 @@ static void busy(struct bench *b)
 		"@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=2 src_pitch=0 dst_pitch=0 "
 		"dst=act:0 rows=4/4 bytes=200000/200000\nend");
 	bench_job(r, 1);
-	slot = bench_slot(r);
-	bench_post(b, r, &slot);
-	end = seconds() + 5;
-	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) && seconds() < end)
-		;
-	for (int i = 0; i < 1000; i++) {
-		start = seconds();
-		reg(b, FLM_REG_TIME_US, 8);
-		if (seconds() - start > worst)
-			worst = seconds() - start;
-	}
-	ok(worst < 0.1, "1000 register reads while it runs: the slowest took %.2f ms", worst * 1e3);
-	start = seconds();
-	card_dma_unmap(b->card, BASE, HOST_BYTES);
-	ok(seconds() - start < 0.1, "an unmap of the memory in use took %.2f ms",
-	   (seconds() - start) * 1e3);
-	/* The card could not write the completion: the queue halts, and nothing else. */
-	end = seconds() + 10;
-	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
-	while (reg(b, FLM_REG_QUEUE_STATE, 4) != FLM_QUEUE_HALTED && seconds() < end)
-		;
-	ok(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_HALTED &&
-	   reg(b, FLM_REG_QUEUE_ERROR, 4) == FLM_FAULT_DMA, "the queue halts with DMA");
-	card_dma_map(b->card, BASE, HOST_BYTES, b->host, CARD_DMA_READ | CARD_DMA_WRITE);
-	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
-	ok(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED, "RESET makes it usable again");
-	ok(bench_enable(b, r, FLM_QUEUE_COMPUTE, 3, 1, 0), "ENABLE too");
-	slot = bench_slot(r);
-	bench_post(b, r, &slot);
-	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) && seconds() < end)
-		;
-	start = seconds();
-	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
-	ok(seconds() - start < 0.1, "RESET of a queue at work is taken in %.2f ms",
-	   (seconds() - start) * 1e3);
-	while (reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_BUSY && seconds() < start + 1)
-		;
-	ok(seconds() - start < 0.1 && reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED,
-	   "and done after %.1f ms", (seconds() - start) * 1e3);
+	work_begin(&work);
+	is_soon = comes_soon(read_registers, &work, &took);
+	ok(is_soon, "1000 register reads while it runs: the slowest took %.2f ms", took * 1e3);
+	bench_reset(b, r);
+	bench_enable(b, r, FLM_QUEUE_COMPUTE, 3, 1, 0);
+	is_soon = comes_soon(unmap, &work, &took);
+	ok(is_soon, "an unmap of the memory in use took %.2f ms", took * 1e3);
+	is_soon = comes_soon(reset_queue, &work, &took);
+	ok(work.taken < SOON, "RESET of a queue at work is taken in %.2f ms", work.taken * 1e3);
+	ok(is_soon, "and done after %.1f ms", took * 1e3);
 	ok(!le32toh(r->status->head), "without a completion");
 	bench_program(r, 2, "");
 	bench_enable(b, r, FLM_QUEUE_COMPUTE, 3, 1, 0);
@@ -196,9 +240,11 @@ static void resets(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
 	uint8_t *memory = card_bar_memory(b->card, FLM_BAR_MEMORY);
+	struct work work = { b, r, 1, LATE };
 	struct flm_slot slot;
 	unsigned int interrupts;
-	double start;
+	struct watch watch;
+	double start, took;
 	uint64_t where;
 
 	set(b, FLM_REG_REGION_SELECT, 0, 4);
@@ -209,21 +255,15 @@ static void resets(struct bench *b)
 		"@ld\nloop sub=0xffffff bound=0xffffff body=11\nld seg=1 src_pitch=0 dst_pitch=0 "
 		"dst=act:0 rows=4/4 bytes=60000/60000\nend");
 	bench_job(r, 1);
-	slot = bench_slot(r);
-	bench_post(b, r, &slot);
+	work_begin(&work);
 	start = seconds();
-	while (!le64toh(__atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE)) &&
-	       seconds() < start + 5)
-		;
-	start = seconds();
+	watch = watch_start(0);
 	card_reset(b->card);
-	ok(seconds() - start < 0.1, "a reset of the card at work is taken in %.2f ms",
-	   (seconds() - start) * 1e3);
+	took = watch_took(&watch);
+	ok(took < SOON, "a reset of the card at work is taken in %.2f ms", took * 1e3);
 	interrupts = __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST);
 	memset(r->status, 0xee, 4096);
-	while (!(reg(b, FLM_REG_STATE, 4) & 1) && seconds() < start + 5)
-		;
-	ok(reg(b, FLM_REG_STATE, 4) & 1, "READY after %.1f ms", (seconds() - start) * 1e3);
+	ok(UNTIL(reg(b, FLM_REG_STATE, 4) & 1), "READY after %.1f ms", (seconds() - start) * 1e3);
 	ok(memory[where] == 0xa5, "card memory begins with the pattern");
 	ok(reg(b, FLM_REG_RESETS, 4) == 1, "RESETS counts it");
 	ok(((uint8_t *)r->status)[0] == 0xee && ((uint8_t *)r->status)[40] == 0xee &&

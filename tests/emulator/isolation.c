@@ -220,13 +220,8 @@ static bool end_as(struct scene *s, const struct ending *ending)
 	if (ending->how == RESETS_CORES)
 		set(&s->b, FLM_REG_CORE_RESET, cores, 4);
 	if (ending->how == RESETS_QUEUE) {
-		double end = seconds() + 5;
-
 		set(&s->b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET, 4);
-		while (reg(&s->b, FLM_REG_QUEUE_STATE, 4) != FLM_QUEUE_DISABLED &&
-		       seconds() < end)
-			;
-		return is_done && seconds() < end;
+		return UNTIL(reg(&s->b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED) && is_done;
 	}
 	done = bench_wait(r, r->tail);
 	return is_done && done && le32toh(done->status) == ending->status &&

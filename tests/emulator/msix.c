@@ -102,7 +102,7 @@ static uint64_t rung(bool is_expected)
 {
 	uint64_t n = 0;
 
-	for (int i = 0; i < 1000 && read(file, &n, sizeof(n)) != sizeof(n) && is_expected; i++)
+	for (int i = 0; i < 4000 && read(file, &n, sizeof(n)) != sizeof(n) && is_expected; i++)
 		usleep(5000);
 	return n;
 }
@@ -172,8 +172,7 @@ int main(void)
 	ok(run_two() && pending_bits() == 1 << VECTOR, "a reset comes while a message is pending");
 	client_call(&c, MSG_RESET, NULL, 0, NULL, 0);
 	client_put(&c, CLIENT_CONFIG, 4, 0x6, 2);
-	for (int i = 0; i < 1000 && !(client_get(&c, CLIENT_BAR0, 0x84, 4) & 1); i++)
-		usleep(5000);
+	UNTIL(client_get(&c, CLIENT_BAR0, 0x84, 4) & 1);
 	client_set_irqs(&c, 4 | 32, 2, VECTOR, 1, &file, 1);
 	ok(!pending_bits() && !rung(false) && !counted(), "the message is gone, as is the count");
 	ok(client_stop(&c) == 0, "the emulator ends in order");

@@ -331,15 +331,14 @@ static void notify(struct bench *b)
 
 	for (unsigned int i = 0; i < 5; i++) {
 		unsigned int before = __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST), count = 0;
-		double end = seconds() + 1;
 
 		sampling_job(r, 1, 100);
 		record_of(r)->notify_tokens = htole32(rows[i].tokens);
 		record_of(r)->notify_ms = htole32(rows[i].ms);
 		bench_run(b, r);
 		/* The interrupt follows the status page. */
-		while (count < rows[i].interrupts && seconds() < end)
-			count = __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST) - before;
+		UNTIL((count = __atomic_load_n(&b->interrupts, __ATOMIC_SEQ_CST) - before) >=
+		      rows[i].interrupts);
 		ok(count == rows[i].interrupts, "%s (%u)", rows[i].what, count);
 	}
 }

@@ -32,6 +32,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/patience.h"
+
 enum { CLIENT_BAR0 = 0, CLIENT_BAR2 = 2, CLIENT_BAR4 = 4, CLIENT_ROM = 6, CLIENT_CONFIG = 7 };
 
 enum {
@@ -81,7 +83,7 @@ static inline void client_program(char path[PATH_MAX])
 static inline int client_dial(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval limit = { .tv_sec = 20 };
+	struct timeval limit = { .tv_sec = 60 };
 	int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
@@ -338,14 +340,6 @@ static inline int client_set_irqs(struct client *c, uint32_t flags, uint32_t ind
 	} q = { 20, flags, index, start, count };
 
 	return client_call_fds(c, MSG_SET_IRQS, &q, 20, NULL, 0, fds, fd_count);
-}
-
-static inline double client_seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 #endif

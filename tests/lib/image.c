@@ -221,17 +221,6 @@ static void foreign(void)
 	unlink(path);
 }
 
-static uint64_t free_bytes(struct flm_device *device)
-{
-	struct flm_device_info info;
-	uint64_t bytes = 0;
-
-	flm_device_info(device, &info);
-	for (unsigned int i = 0; i < info.regions; i++)
-		bytes += info.region[i].free_bytes;
-	return bytes;
-}
-
 static void load(struct flm_device *device, const char *what, int want, const char *word)
 {
 	uint64_t before = free_bytes(device);

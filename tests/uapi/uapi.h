@@ -60,39 +60,50 @@ static inline void device_close(struct seam *dev)
 	dev->close(dev->handle);
 }
 
+static inline int _query(struct seam *dev, uint32_t type, void *to, uint32_t bytes)
+{
+	struct drm_flightllm_dev_query query = {
+		.type = type, .size = bytes, .pointer = (uintptr_t)to,
+	};
+
+	return CALL(dev, DEV_QUERY, &query);
+}
+
+static inline void query_of(struct seam *dev, uint32_t type, void *to, uint32_t bytes)
+{
+	must(_query(dev, type, to, bytes), "DEV_QUERY");
+}
+
 static inline struct drm_flightllm_query_card query_card(struct seam *dev)
 {
 	struct drm_flightllm_query_card card = { 0 };
-	struct drm_flightllm_dev_query query = {
-		.type = DRM_FLIGHTLLM_QUERY_CARD, .size = sizeof(card), .pointer = (uintptr_t)&card,
-	};
 
-	must(CALL(dev, DEV_QUERY, &query), "DEV_QUERY");
+	query_of(dev, DRM_FLIGHTLLM_QUERY_CARD, &card, sizeof(card));
 	return card;
 }
 
 static inline struct drm_flightllm_query_memory query_memory(struct seam *dev)
 {
 	struct drm_flightllm_query_memory memory = { 0 };
-	struct drm_flightllm_dev_query query = {
-		.type = DRM_FLIGHTLLM_QUERY_MEMORY, .size = sizeof(memory),
-		.pointer = (uintptr_t)&memory,
-	};
 
-	must(CALL(dev, DEV_QUERY, &query), "DEV_QUERY");
+	query_of(dev, DRM_FLIGHTLLM_QUERY_MEMORY, &memory, sizeof(memory));
 	return memory;
 }
 
 static inline struct drm_flightllm_query_counters query_counters(struct seam *dev)
 {
 	struct drm_flightllm_query_counters counters = { 0 };
-	struct drm_flightllm_dev_query query = {
-		.type = DRM_FLIGHTLLM_QUERY_COUNTERS, .size = sizeof(counters),
-		.pointer = (uintptr_t)&counters,
-	};
 
-	must(CALL(dev, DEV_QUERY, &query), "DEV_QUERY");
+	query_of(dev, DRM_FLIGHTLLM_QUERY_COUNTERS, &counters, sizeof(counters));
 	return counters;
+}
+
+static inline struct drm_flightllm_query_health query_health(struct seam *dev)
+{
+	struct drm_flightllm_query_health health = { 0 };
+
+	query_of(dev, DRM_FLIGHTLLM_QUERY_HEALTH, &health, sizeof(health));
+	return health;
 }
 
 static inline struct drm_flightllm_region region_of(struct seam *dev, uint32_t id)

@@ -65,7 +65,7 @@ TEST_F(wait, a_deadline_that_has_passed_only_looks)
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	before = in_ms(0);
 	ret = _wait(&self->dev, self->queue, seqno, 0, 0, &out);
-	EXPECT_LT(in_ms(0) - before, 1000000000);
+	EXPECT_LT(in_ms(0) - before, 5000000000);
 	EXPECT_TRUE(ret == -ETIME || out.status == DRM_FLIGHTLLM_STATUS_FAULT);
 	wait_end(&self->dev, self->queue, seqno);
 }

@@ -16,10 +16,10 @@ leftovers()
 
 log_is_kept() { [ "$vm_status" = 0 ] && [ -s "$work/kept/log" ]; }
 
-# Leftovers go within two seconds.
+# Leftovers go within ten seconds.
 nothing_is_left()
 {
-	for _ in $(seq 20); do
+	for _ in $(seq 100); do
 		[ -n "$(leftovers)" ] || return 0
 		sleep 0.1
 	done

@@ -32,12 +32,15 @@ kill_one() {
 }
 # The first one fills caches that stay.
 kill_one 1 first
-sleep 1
+sleep 5
 before=\$(free) objects=\$(held) kib=\$(slab)
 for m in $(echo $moments); do
 	kill_one \$m killed
 done
-sleep 1
+for i in \$(seq 100); do
+	[ "\$(free)\$(held)" != "\$before\$objects" ] || break
+	sleep 0.1
+done
 [ "\$(free)" = "\$before" ] && echo "memory is free"
 [ "\$(held)" = "\$objects" ] && echo "objects are gone"
 held | sed 's/^/held /'
@@ -70,7 +73,7 @@ start() {
 		echo up; $b/flightllm bench $work/fables.flm -p 200 -n 200 -r 100 >/dev/null
 		echo client \$?" >"$work/out" 2>"$work/err" </dev/null &
 	pid=$!
-	for _ in $(seq 300); do
+	for _ in $(seq 900); do
 		grep -q up "$work/out" && return 0
 		sleep 0.1
 	done
@@ -79,7 +82,7 @@ start() {
 }
 
 gone() {
-	for _ in $(seq 100); do
+	for _ in $(seq 300); do
 		[ "$(processes)" = 0 ] && return 0
 		sleep 0.1
 	done
