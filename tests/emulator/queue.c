@@ -247,7 +247,8 @@ static void turns(struct bench *b)
 	set(b, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_DISABLE, 4);
 	ok(reg(b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_BUSY, "DISABLE of a queue at work: BUSY");
 	stop(low);
-	ok(UNTIL(!reg(b, FLM_REG_QUEUE_STATE, 4)) && low->done[0].status == htole32(FLM_STATUS_STOPPED),
+	ok(UNTIL(!reg(b, FLM_REG_QUEUE_STATE, 4)) &&
+	   low->done[0].status == htole32(FLM_STATUS_STOPPED),
 	   "until its job has ended");
 	set(b, FLM_REG_CORE_RESET, 2, 4);
 	done = bench_wait(other, 1);
@@ -439,7 +440,8 @@ static void free_at_work(void)
 	begin = seconds();
 	card_free(b.card);
 	memset(b.host, 0, HOST_BYTES);
-	ok(seconds() - begin < PATIENCE, "a card at work is freed in %.1f ms", (seconds() - begin) * 1e3);
+	ok(seconds() - begin < PATIENCE, "a card at work is freed in %.1f ms",
+	   (seconds() - begin) * 1e3);
 	munmap(b.host, HOST_BYTES);
 }
 
