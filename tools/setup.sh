@@ -377,7 +377,8 @@ build_module()
 	fi
 	mkdir -p "$at"
 	cp -ru --preserve=timestamps kernel/. "$at/"
-	make -s -C "$headers" M="$at" W=1 ${V:+V=$V} modules
+	# A make of its own: what the outer one was told, a compiler or jobs, is not for the kernel's.
+	env -u MAKEFLAGS make -s -j"$(nproc)" -C "$headers" M="$at" W=1 ${V:+V=$V} modules
 	cp -u "$at/flightllm.ko" "$at/../flightllm.ko"
 }
 
