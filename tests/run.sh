@@ -36,9 +36,10 @@ harness() {
 		failed=$((failed + 1))
 	fi
 	rm -f "$work/counts"
-	# What failed, with its explanations, which the harness keeps to itself.
+	# What failed, with the comments around it, which the harness keeps to itself.
 	find "$work/tap" -type f -exec awk '/^(not )?ok/ { on = 0 }
-		/^not ok/ && !/# SKIP/ { on = 1; print FILENAME ":" } /^Bail out/ || on' {} + |
+		/^not ok/ && !/# SKIP/ { on = 1; print FILENAME ":"; printf "%s", before }
+		/^(not )?ok/ { before = "" } /^#/ && !on { before = before $0 "\n" } /^Bail out/ || on' {} + |
 		sed "s|^$work/tap/||" | tail -n 100
 }
 

@@ -9,27 +9,27 @@
 # so that nothing stays mounted. Where nobody may make one (in a chroot) they are unmounted by hand.
 build()
 {
-	local root enter=() as=0:0
+	local root enter=() own='' as=0:0
 
 	root=$(tools/setup.sh --build-root "$1") || return 1
 	if [ "$(id -u)" != 0 ] && unshare -r -m true 2>/dev/null; then
-		enter=(unshare -r -m)
+		enter=(unshare -r -m) own=yes
 	else
 		[ "$(id -u)" = 0 ] || enter=(sudo -n) as=$(id -u):$(id -g)
-		! "${enter[@]}" unshare -m true 2>/dev/null || enter+=(unshare -m)
+		! "${enter[@]}" unshare -m true 2>/dev/null || { enter+=(unshare -m) own=yes; }
 	fi
 	rm -rf "$root/module"
 	cp -r kernel "$root/module"
 	mkdir -p "$root/dev" "$root/proc"
 	"${enter[@]}" sh -c '
 		bind=--rbind
-		[ "$3" = -m ] || bind=--bind
+		[ "$3" ] || bind=--bind
 		mount $bind /dev "$1/dev" && mount $bind /proc "$1/proc" &&
 			chroot --userspec="$2" "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C \
 			sh -c "make -C /usr/src/linux-headers-*-amd64 M=/module W=1 modules"
 		status=$?
-		[ "$3" = -m ] || umount "$1/proc" "$1/dev"
-		exit $status' sh "$root" "$as" "${enter[-1]:-}" >"$work/build" 2>&1
+		[ "$3" ] || umount "$1/proc" "$1/dev"
+		exit $status' sh "$root" "$as" "$own" >"$work/build" 2>&1
 }
 
 is_quiet() { ! grep -iE 'warning|error' "$work/build"; }
