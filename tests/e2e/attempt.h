@@ -24,7 +24,7 @@ enum { SEG_JOB, SEG_DATA, SEG_READ, SEG_CODE, SEG_WRITE, SEG_SPOILS, SEG_UNBOUND
 #define DATA_ROOM	0x10000		/* bytes of the buffer behind SEG_DATA */
 #define DATA_LEAST	0x6000		/* of which so many are bound at least */
 #define SMALL_BYTES	4096		/* the other segments */
-#define STUB_AT		0x3f00		/* in the job's memory: streams that sample */
+#define KEPT_AT		0x3f00		/* in the job's memory: streams that sample */
 #define POKES		16
 
 /* Kinds of fault, units and places, as numbers of SPEC.md. */
@@ -237,16 +237,16 @@ static void attempt_place(struct attempt *a, struct job *job)
 	struct flm_program *program = job_program(job);
 	char text[sizeof(a->text) + 64] = "";
 	uint8_t *memory = job->memory;
-	struct flm_entry stub;
+	struct flm_entry kept;
 
 	if (a->entry && !a->generate)
 		a->generate = 2;
 	job_write(job, __builtin_popcount(a->mask), a->prompt, a->generate);
 	((uint32_t *)(memory + JOB_PROMPT))[0] = htole32(TOKEN);
 	/* Streams that choose a token go behind the hostile ones. */
-	stub = program->entry[0];
-	memcpy(memory + STUB_AT, memory + JOB_STREAMS, 0x100);
-	memset(memory, 0, STUB_AT);
+	kept = program->entry[0];
+	memcpy(memory + KEPT_AT, memory + JOB_STREAMS, 0x100);
+	memset(memory, 0, KEPT_AT);
 	for (unsigned int u = 0; u < UNITS; u++)
 		sprintf(text + strlen(text), "@%s\n%s", unit_names[u], a->text[u]);
 	program_write(memory, __builtin_popcount(a->mask), text);
@@ -257,9 +257,9 @@ static void attempt_place(struct attempt *a, struct job *job)
 	}
 	program->core[a->rank][1] = htole32(1);
 	if (a->entry) {
-		program->entry[0] = stub;
+		program->entry[0] = kept;
 		for (unsigned int u = 0; u < UNITS; u++)
-			program->entry[0].stream[u].offset += STUB_AT - JOB_STREAMS;
+			program->entry[0].stream[u].offset += KEPT_AT - JOB_STREAMS;
 	}
 	memcpy(memory + a->patch.at, &a->patch.value, a->patch.bytes);
 	if (a->is_mutant)

@@ -214,7 +214,7 @@ static void run_text(struct hostile *h, uint32_t queue, const char *text, uint32
 	uint64_t seqno;
 
 	job_write(&h->job, h->card.cores, 1, 0);
-	memset(h->job.memory, 0, STUB_AT);
+	memset(h->job.memory, 0, KEPT_AT);
 	program_write(h->job.memory, h->card.cores, text);
 	must(_submit(&h->dev, queue, &job, 1, &seqno), "SUBMIT");
 	end = wait_end(&h->dev, queue, seqno);

@@ -8,6 +8,7 @@
 #define HOST_BYTES (1u << 20)
 
 #include "tests/emulator/bench.h"
+#include "tests/fuzz/take.h"
 
 #define GOOD "@ld\nld seg=1 off=0 dst=act:0 rows=1/1 bytes=64/64 release=misc\n@misc\n" \
 	"misc.fill out=act:0 rows=1/1 cols=64/64 imm=0x3f800000 wait=ld release=st\n" \
@@ -130,18 +131,6 @@ static void pause_us(unsigned int us)
 	struct timespec pause = { 0, us * 1000 };
 
 	nanosleep(&pause, NULL);
-}
-
-static uint64_t take(const uint8_t **data, size_t *size, size_t bytes)
-{
-	uint64_t value = 0;
-
-	if (bytes > *size)
-		bytes = *size;
-	memcpy(&value, *data, bytes);
-	*data += bytes;
-	*size -= bytes;
-	return le64toh(value);
 }
 
 /* Where changes matter: the beginning of each piece of the rigs. */

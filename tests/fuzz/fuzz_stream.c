@@ -11,6 +11,7 @@
 
 #include "emulator/exec.h"
 #include "tests/emulator/generate.h"
+#include "tests/fuzz/take.h"
 
 #define BUFFER 16384
 #define MEMORY (256 << 10)
@@ -56,18 +57,6 @@ static void set_up(void)
 				FLM_RIGHT_R | FLM_RIGHT_W;
 		}
 	}
-}
-
-static uint64_t take(const uint8_t **data, size_t *size, size_t bytes)
-{
-	uint64_t value = 0;
-
-	if (bytes > *size)
-		bytes = *size;
-	memcpy(&value, *data, bytes);
-	*data += bytes;
-	*size -= bytes;
-	return le64toh(value);
 }
 
 /* The input as streams: a count of words each, then the words. */

@@ -2,27 +2,9 @@
 # SPDX-License-Identifier: MIT
 # What `make install` puts in place is whole: a client that knows nothing of this tree builds against it,
 # and the tools run from there.
-cd "$(dirname "$0")/../.." || exit 1
+. "$(dirname "$0")/../vm.sh"
 b=${B:-build}
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
 at=$work/root/usr
-n=0 bad=0
-
-ok()
-{
-	local text=$1
-
-	shift
-	n=$((n + 1))
-	if "$@" >"$work/log" 2>&1; then
-		echo "ok $n - $text"
-	else
-		bad=1
-		echo "not ok $n - $text"
-		sed 's/^/# /' "$work/log"
-	fi
-}
 
 cat >"$work/client.c" <<'EOF2'
 #include <stdio.h>
@@ -56,5 +38,4 @@ ok "the client opens the card that lies beside the library" says "$at/bin/client
 ok "flightllm-cc runs from there" "$at/bin/flightllm-cc" tests/data/fables-3m -o "$work/fables.flm" --no-progress
 ok "flightllm runs from there" "$at/bin/flightllm" run "$work/fables.flm" --emulate -n 3 -q
 ok "each program has its manual" ls "$at"/share/man/man1/{flightllm,flightllm-cc,flightllm-emu,flightllm-vm}.1
-echo "1..$n"
-exit $bad
+done_testing

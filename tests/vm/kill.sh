@@ -116,6 +116,8 @@ for _ in $(seq "$rounds"); do
 		told=$((told + 1)) heard=1
 	elif grep -q 'the VM ended before the command did' "$work/err"; then
 		told=$((told + 1))
+	else
+		vm_show
 	fi
 	gone && vm_search_log && good=$((good + 1))
 done
