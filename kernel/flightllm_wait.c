@@ -72,6 +72,20 @@ static int wait_look(struct flightllm_queue *queue, struct drm_flightllm_wait *a
 	return ret;
 }
 
+/* The queue to which the job was submitted, with a reference; -ENOENT, or -EINVAL: no such job. */
+static struct flightllm_queue *queue_of_job(struct flightllm_file *ffile, u32 id, u64 seqno)
+{
+	struct flightllm_queue *queue = flightllm_queue_lookup(ffile, id);
+
+	if (!queue)
+		return ERR_PTR(-ENOENT);
+	if (!seqno || seqno > READ_ONCE(queue->seqno)) {
+		flightllm_queue_put(queue);
+		return ERR_PTR(-EINVAL);
+	}
+	return queue;
+}
+
 int flightllm_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct drm_flightllm_wait *args = data;
@@ -82,13 +96,9 @@ int flightllm_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 
 	if (args->flags || args->pad || args->reserved[0] || args->reserved[1])
 		return -EINVAL;
-	queue = flightllm_queue_lookup(ffile, args->queue);
-	if (!queue)
-		return -ENOENT;
-	if (!args->seqno || args->seqno > READ_ONCE(queue->seqno)) {
-		ret = -EINVAL;
-		goto out_put;
-	}
+	queue = queue_of_job(ffile, args->queue, args->seqno);
+	if (IS_ERR(queue))
+		return PTR_ERR(queue);
 	wait_clear(args);
 	ret = wait_look(queue, args);
 	if (!ret && args->timeout_ns > 0) {
@@ -102,7 +112,6 @@ int flightllm_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 		ret = -ETIME;
 	if (ret > 0)
 		ret = 0;
-out_put:
 	flightllm_queue_put(queue);
 	return ret;
 }
@@ -112,21 +121,16 @@ int flightllm_stop_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 	struct drm_flightllm_stop *args = data;
 	struct flightllm_file *ffile = file->driver_priv;
 	struct flightllm_queue *queue;
-	int ret = 0;
 
 	if (args->pad)
 		return -EINVAL;
-	queue = flightllm_queue_lookup(ffile, args->queue);
-	if (!queue)
-		return -ENOENT;
-	if (!args->seqno || args->seqno > READ_ONCE(queue->seqno)) {
-		ret = -EINVAL;
-	} else {
-		spin_lock_irq(&queue->lock);
-		if (!queue->dead && le64_to_cpu(queue->status->stop) < args->seqno)
-			WRITE_ONCE(queue->status->stop, cpu_to_le64(args->seqno));
-		spin_unlock_irq(&queue->lock);
-	}
+	queue = queue_of_job(ffile, args->queue, args->seqno);
+	if (IS_ERR(queue))
+		return PTR_ERR(queue);
+	spin_lock_irq(&queue->lock);
+	if (!queue->dead && le64_to_cpu(queue->status->stop) < args->seqno)
+		WRITE_ONCE(queue->status->stop, cpu_to_le64(args->seqno));
+	spin_unlock_irq(&queue->lock);
 	flightllm_queue_put(queue);
-	return ret;
+	return 0;
 }
