@@ -403,6 +403,6 @@ void flightllm_device_stop(struct flightllm_device *fdev)
 	pci_clear_master(fdev->pdev);
 	free_vectors(fdev);
 
-	ttm_device_clear_dma_mappings(&fdev->ttm);
+	flightllm_gem_stop(fdev);
 	free_all_mems(fdev);
 }

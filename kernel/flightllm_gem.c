@@ -2,12 +2,13 @@
 /*
  * Buffers. All card memory is one range of pages to TTM, region behind region, and a buffer's
  * placement is the part of it that is its region; host buffers are TTM's own pages, mapped for
- * DMA. Every buffer is pinned where it was made, so its address never changes.
+ * DMA. Every buffer is pinned where it was made, so its address never changes; what keeps it is a
+ * handle, a segment table or a mapping.
  */
+#include <linux/delay.h>
 #include <linux/dma-resv.h>
 
 #include <drm/drm_gem.h>
-#include <drm/drm_gem_ttm_helper.h>
 #include <drm/drm_managed.h>
 #include <drm/drm_vma_manager.h>
 #include <drm/ttm/ttm_placement.h>
@@ -47,9 +48,14 @@ static void tt_destroy(struct ttm_device *ttm, struct ttm_tt *tt)
 	kfree(tt);
 }
 
+/* Nothing is moved out to make room; but what is on its way out may be waited for. */
+static bool eviction_valuable(struct ttm_buffer_object *bo, const struct ttm_place *place)
+{
+	return bo->deleted && ttm_bo_eviction_valuable(bo, place);
+}
+
 static void evict_flags(struct ttm_buffer_object *bo, struct ttm_placement *placement)
 {
-	/* Never asked for a pinned buffer, and there are no others. */
 	placement->num_placement = 0;
 }
 
@@ -89,7 +95,7 @@ static int io_mem_reserve(struct ttm_device *ttm, struct ttm_resource *res)
 static struct ttm_device_funcs ttm_funcs = {
 	.ttm_tt_create = tt_create,
 	.ttm_tt_destroy = tt_destroy,
-	.eviction_valuable = ttm_bo_eviction_valuable,
+	.eviction_valuable = eviction_valuable,
 	.evict_flags = evict_flags,
 	.move = move,
 	.io_mem_reserve = io_mem_reserve,
@@ -99,6 +105,8 @@ static void ttm_fini_action(struct drm_device *drm, void *data)
 {
 	struct flightllm_device *fdev = data;
 
+	/* The last buffers may be on their way out still. */
+	flush_workqueue(fdev->ttm.wq);
 	ttm_range_man_fini(&fdev->ttm, TTM_PL_VRAM);
 	ttm_range_man_fini(&fdev->ttm, TTM_PL_TT);
 	ttm_device_fini(&fdev->ttm);
@@ -168,16 +176,55 @@ static vm_fault_t bo_fault(struct vm_fault *vmf)
 	return ret;
 }
 
+/* ptrace() and /proc/PID/mem. */
+static int bo_access(struct vm_area_struct *vma, unsigned long address, void *data, int bytes,
+		     int write)
+{
+	struct ttm_buffer_object *bo = vma->vm_private_data;
+	int ret = -EIO, idx;
+
+	if (drm_dev_enter(bo->base.dev, &idx)) {
+		ret = ttm_bo_vm_access(vma, address, data, bytes, write);
+		drm_dev_exit(idx);
+	}
+	return ret;
+}
+
+/*
+ * A mapping keeps the GEM object, not TTM's alone as drm_gem_ttm_mmap() has it: with the object
+ * goes the pin, and the place of what is still seen must not be given to anybody.
+ */
+static int bo_mmap(struct drm_gem_object *gem, struct vm_area_struct *vma)
+{
+	return ttm_bo_mmap_obj(vma, &to_flightllm_bo(gem)->ttm);
+}
+
+static void bo_vm_open(struct vm_area_struct *vma)
+{
+	struct ttm_buffer_object *bo = vma->vm_private_data;
+
+	drm_gem_object_get(&bo->base);
+	ttm_bo_vm_open(vma);
+}
+
+static void bo_vm_close(struct vm_area_struct *vma)
+{
+	struct ttm_buffer_object *bo = vma->vm_private_data;
+
+	ttm_bo_vm_close(vma);
+	drm_gem_object_put(&bo->base);
+}
+
 static const struct vm_operations_struct bo_vm_ops = {
 	.fault = bo_fault,
-	.open = ttm_bo_vm_open,
-	.close = ttm_bo_vm_close,
-	.access = ttm_bo_vm_access,
+	.open = bo_vm_open,
+	.close = bo_vm_close,
+	.access = bo_access,
 };
 
 static const struct drm_gem_object_funcs bo_funcs = {
 	.free = bo_free_object,
-	.mmap = drm_gem_ttm_mmap,
+	.mmap = bo_mmap,
 	.vm_ops = &bo_vm_ops,
 };
 
@@ -208,6 +255,48 @@ struct flightllm_bo *flightllm_bo_lookup(struct drm_file *file, u32 handle)
 void flightllm_bo_put(struct flightllm_bo *bo)
 {
 	drm_gem_object_put(&bo->ttm.base);
+}
+
+/* The pages go back and with them what the card could reach; the object stays. */
+static void bo_leave(struct flightllm_bo *bo)
+{
+	struct ttm_operation_ctx ctx = { 0 };
+	struct ttm_placement nowhere = { 0 };
+
+	dma_resv_lock(bo->ttm.base.resv, NULL);
+	ttm_bo_unpin(&bo->ttm);
+	ttm_bo_validate(&bo->ttm, &nowhere, &ctx);
+	dma_resv_unlock(bo->ttm.base.resv);
+}
+
+/*
+ * ttm_device_clear_dma_mappings() would do, but spins under a lock that the release of a buffer
+ * needs. No buffer is made any more, and every fence has signalled.
+ */
+void flightllm_gem_stop(struct flightllm_device *fdev)
+{
+	struct flightllm_region *host = &fdev->region[fdev->region_count - 1];
+	struct flightllm_bo *bo;
+	LIST_HEAD(left);
+
+	mutex_lock(&fdev->bos_lock);
+	while (!list_empty(&host->bos)) {
+		bo = list_first_entry(&host->bos, struct flightllm_bo, link);
+		if (kref_get_unless_zero(&bo->ttm.base.refcount)) {
+			list_move(&bo->link, &left);
+			mutex_unlock(&fdev->bos_lock);
+			bo_leave(bo);
+			flightllm_bo_put(bo);
+		} else {
+			/* Somebody is giving it back; then it leaves the list. */
+			list_move_tail(&bo->link, &host->bos);
+			mutex_unlock(&fdev->bos_lock);
+			fsleep(100);
+		}
+		mutex_lock(&fdev->bos_lock);
+	}
+	list_splice(&left, &host->bos);
+	mutex_unlock(&fdev->bos_lock);
 }
 
 void flightllm_region_free(struct flightllm_device *fdev, struct flightllm_region *region,
@@ -352,6 +441,8 @@ static struct flightllm_bo *bo_new(struct flightllm_device *fdev, struct flightl
 		u64 reach = args->flags & DRM_FLIGHTLLM_BO_VISIBLE ? region->visible :
 								      region->bytes;
 
+		if (bytes > reach)
+			return ERR_PTR(-ENOSPC);	/* a last page of 0 means none to TTM */
 		place.mem_type = TTM_PL_VRAM;
 		place.fpfn = region->first_page;
 		place.lpfn = region->first_page + (reach >> PAGE_SHIFT);

@@ -34,6 +34,9 @@ static inline u64 flightllm_bo_bytes(const struct flightllm_bo *bo)
 
 int flightllm_gem_init(struct flightllm_device *fdev);	/* managed */
 
+/* After drm_dev_unplug(), when every fence has signalled: no page is mapped for the card. */
+void flightllm_gem_stop(struct flightllm_device *fdev);
+
 /* Takes a reference; NULL if the handle is unknown. */
 struct flightllm_bo *flightllm_bo_lookup(struct drm_file *file, u32 handle);
 void flightllm_bo_put(struct flightllm_bo *bo);

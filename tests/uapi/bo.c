@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* Buffers: made in each place, zero, mapped, refused with the errno of the header. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "kselftest_harness.h"
 
 #include "tests/uapi/uapi.h"
@@ -201,6 +204,46 @@ TEST_F(bo, what_the_cpu_cannot_see_is_not_mapped)
 	info.handle = args.handle;
 	ASSERT_EQ(0, CALL(&self->dev, BO_INFO, &info));
 	EXPECT_EQ(0, info.visible);
+}
+
+/* Its handle is gone, others want all there is, a reader comes by another road than the page. */
+TEST_F(bo, what_is_still_mapped_is_given_to_nobody)
+{
+	uint64_t before = region_of(&self->dev, 0).free;
+	uint32_t own = bo_create(&self->dev, DRM_FLIGHTLLM_BO_HBM, 0, 2 * MIB,
+				 DRM_FLIGHTLLM_BO_VISIBLE);
+	uint32_t *memory = bo_memory(&self->dev, own, 2 * MIB), word = 0, wrong = 0;
+	int fd = open("/proc/self/mem", O_RDWR);
+	struct drm_flightllm_bo_create args;
+	struct seam other;
+
+	if (is_emulated())
+		SKIP(return, "a mapping of the card in the process is not seen by it");
+	if (before > 1024 * MIB)
+		SKIP(return, "clearing that much takes too long; run it on the card tiny");
+	for (uint32_t i = 0; i < 2 * MIB / 4; i++)
+		memory[i] = 0x9e3779b9 * i;
+	ASSERT_EQ(0, _bo_close(&self->dev, own));
+	EXPECT_EQ(before - 2 * MIB, region_of(&self->dev, 0).free);
+	/* Refused, for the card's memory; but TTM has had it in its hands. */
+	if (pread(fd, &word, 4, (uintptr_t)&memory[5]) < 0)
+		word = 5 * 0x9e3779b9;
+	EXPECT_EQ(5 * 0x9e3779b9, word);
+	device_open(&other);
+	do {
+		args = (struct drm_flightllm_bo_create){
+			.size = 2 * MIB, .placement = DRM_FLIGHTLLM_BO_HBM,
+		};
+	} while (!CALL(&other, BO_CREATE, &args));
+	EXPECT_EQ(0, args.free);
+	for (uint32_t i = 0; i < 2 * MIB / 4; i++)
+		wrong += memory[i] != 0x9e3779b9 * i;
+	EXPECT_EQ(0, wrong);
+	munmap(memory, 2 * MIB);
+	EXPECT_EQ(2 * MIB, region_of(&other, 0).free);
+	device_close(&other);
+	EXPECT_EQ(before, region_of(&self->dev, 0).free);
+	close(fd);
 }
 
 TEST_F(bo, mmap_offset_refuses_flags_and_unknown_handles)

@@ -255,8 +255,9 @@ TEST_F(reset, unbinding_with_work_in_flight_leaves_files_that_say_so)
 	struct drm_flightllm_bo_create create = {
 		.size = 4096, .placement = DRM_FLIGHTLLM_BO_HOST,
 	};
+	int own_memory = open("/proc/self/mem", O_RDWR);
 	volatile uint32_t *hbm;
-	uint32_t handle;
+	uint32_t handle, word;
 	char name[32];
 
 	if (is_emulated())
@@ -272,9 +273,53 @@ TEST_F(reset, unbinding_with_work_in_flight_leaves_files_that_say_so)
 	/* The mappings are still there, of nothing that anybody else has. */
 	hbm[0] = 2;
 	job_ring(&c->job)[0] = 3;
+	/* Nor does a debugger reach the card, or pages that were its. */
+	EXPECT_EQ(-1, pread(own_memory, &word, 4, (uintptr_t)hbm));
+	EXPECT_EQ(-1, pread(own_memory, &word, 4, (uintptr_t)job_ring(&c->job)));
+	close(own_memory);
 	ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/bind", name));
 	EXPECT_TRUE(new_client_works());
 	EXPECT_EQ(-ENODEV, _submit(&c->dev, c->queue, &job, 1, NULL));
+}
+
+/* Its buffers go while the driver takes back what the card could reach. */
+TEST_F(reset, unbinding_meets_a_client_that_dies)
+{
+	char name[32];
+
+	if (is_emulated())
+		SKIP(return, "there is no bus");
+	pci_name(name);
+	for (int round = 0; round < 6; round++) {
+		int pipes[2];
+		pid_t child;
+		char byte;
+
+		ASSERT_EQ(0, pipe(pipes));
+		child = fork();
+		ASSERT_LE(0, child);
+		if (!child) {
+			struct client client;
+
+			client_open(&client, 0);
+			for (int i = 0; i < 6; i++)
+				bo_create(&client.dev, DRM_FLIGHTLLM_BO_HOST, 0, 16 * MIB, 0);
+			submit_endless(&client, 3);
+			if (write(pipes[1], "x", 1) != 1)
+				_exit(1);
+			pause();
+			_exit(0);
+		}
+		ASSERT_EQ(1, read(pipes[0], &byte, 1));
+		kill(child, SIGKILL);
+		usleep(1000 * round);
+		ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/unbind", name));
+		ASSERT_EQ(child, waitpid(child, NULL, 0));
+		ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/bind", name));
+		close(pipes[0]);
+		close(pipes[1]);
+		EXPECT_TRUE(new_client_works());
+	}
 }
 
 TEST_HARNESS_MAIN
