@@ -61,7 +61,7 @@ static void tables_release(struct kref *kref)
 		drm_dev_exit(idx);
 	}
 	clear_bit_unlock(tables->generation % FLM_GENERATIONS, context->live);
-	wake_up_all(&context->row_free);
+	wake_up_all(&context->fdev->row_free);
 	tables_free(tables);
 }
 
@@ -140,7 +140,6 @@ struct flightllm_context *flightllm_context_new(struct flightllm_device *fdev)
 	mutex_init(&context->lock);
 	spin_lock_init(&context->tables_lock);
 	spin_lock_init(&context->fault_lock);
-	init_waitqueue_head(&context->row_free);
 	context->page = flightllm_mem_new(fdev, PAGE_SIZE);
 	if (!context->page)
 		goto out_put;
@@ -473,20 +472,17 @@ int flightllm_segment_bind_ioctl(struct drm_device *drm, void *data, struct drm_
 		ret = -EOVERFLOW;
 		goto out_unlock;
 	}
-	ret = wait_event_interruptible(context->row_free,
+	ret = wait_event_interruptible(context->fdev->row_free,
 				       !test_bit(generation % FLM_GENERATIONS, context->live) ||
 				       flightllm_context_is_lost(context));
 	if (ret)
 		goto out_unlock;
-	if (flightllm_context_is_lost(context)) {
-		ret = -ECANCELED;
-		goto out_unlock;
-	}
 	if (!drm_dev_enter(drm, &idx)) {
 		ret = -ENODEV;
 		goto out_unlock;
 	}
-	tables = tables_derive(context, file, rows, args->count);
+	tables = flightllm_context_is_lost(context) ? ERR_PTR(-ECANCELED) :
+		 tables_derive(context, file, rows, args->count);
 	if (IS_ERR(tables)) {
 		ret = PTR_ERR(tables);
 	} else {

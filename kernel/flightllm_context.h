@@ -39,7 +39,6 @@ struct flightllm_context {
 	spinlock_t tables_lock;		/* protects the pointer tables */
 	struct flightllm_tables *tables;	/* current generation */
 	unsigned long live[BITS_TO_LONGS(FLM_GENERATIONS)];	/* rows in use, atomic bits */
-	wait_queue_head_t row_free;	/* a bit of live was cleared */
 
 	spinlock_t fault_lock;		/* irq; protects what follows */
 	u32 faults;			/* since made or cleared */

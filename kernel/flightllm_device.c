@@ -6,8 +6,8 @@
  */
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
-#include <linux/iopoll.h>
 #include <linux/mm.h>
+#include <linux/wait_bit.h>
 
 #include <drm/drm_managed.h>
 
@@ -83,6 +83,21 @@ int flightllm_device_wait_ready(struct flightllm_device *fdev)
 	return -ETIMEDOUT;
 }
 
+/* A card that ignores the command is READY as before and goes on: only RESETS tells. */
+int flightllm_device_reset(struct flightllm_device *fdev)
+{
+	u32 before = flightllm_read(fdev, FLM_REG_RESETS);
+	int ret;
+
+	flightllm_write(fdev, FLM_REG_CONTROL, FLM_RESET_KEY);
+	ret = flightllm_device_wait_ready(fdev);
+	if (!ret && flightllm_read(fdev, FLM_REG_RESETS) == before) {
+		drm_err(&fdev->drm, "card ignores its reset\n");
+		ret = -ETIMEDOUT;
+	}
+	return ret;
+}
+
 static int map_bars(struct flightllm_device *fdev)
 {
 	struct pci_dev *pdev = fdev->pdev;
@@ -98,6 +113,11 @@ static int map_bars(struct flightllm_device *fdev)
 	if (ret)
 		return dev_err_probe(&pdev->dev, ret, "cannot have BAR2\n");
 	fdev->window = pci_resource_start(pdev, FLM_BAR_MEMORY);
+	/* x86 asks its own table what a page of a BAR is, whatever the mapping says. */
+	ret = devm_arch_io_reserve_memtype_wc(&pdev->dev, fdev->window,
+					      pci_resource_len(pdev, FLM_BAR_MEMORY));
+	if (ret)
+		dev_info(&pdev->dev, "BAR2 is not write-combined: uploads are slower\n");
 	return 0;
 }
 
@@ -238,6 +258,7 @@ static int init_software(struct flightllm_device *fdev)
 	int ret;
 
 	INIT_LIST_HEAD(&fdev->mems);
+	init_waitqueue_head(&fdev->row_free);
 	fdev->stamp = 1;
 	ret = drmm_mutex_init(drm, &fdev->mems_lock);
 	if (!ret)
@@ -284,8 +305,7 @@ int flightllm_device_init(struct flightllm_device *fdev)
 		ret = check_versions(fdev);
 	if (ret)
 		return ret;
-	flightllm_write(fdev, FLM_REG_CONTROL, FLM_RESET_KEY);
-	ret = flightllm_device_wait_ready(fdev);
+	ret = flightllm_device_reset(fdev);
 	if (ret)
 		return ret;
 	fdev->resets_seen = flightllm_read(fdev, FLM_REG_RESETS);
@@ -371,6 +391,7 @@ int flightllm_device_start(struct flightllm_device *fdev)
 				  &fdev->kernel_queue);
 	if (ret)
 		goto out_put_context;
+	flightllm_reset_go(fdev);
 	return 0;
 
 out_put_context:
@@ -378,19 +399,17 @@ out_put_context:
 	flightllm_context_put(context);
 	fdev->kernel_context = NULL;
 out_free_vectors:
+	flightllm_write(fdev, FLM_REG_EVENT_ENABLE, 0);
 	free_vectors(fdev);
+	flightllm_reset_fini(fdev);
 	return ret;
 }
 
 void flightllm_device_stop(struct flightllm_device *fdev)
 {
-	unsigned int i;
-
 	/* Files may still be open: their queues end here, and are freed when the file closes. */
 	mutex_lock(&fdev->queues_lock);
-	for (i = 0; i < fdev->card.queues; i++)
-		if (fdev->queue[i])
-			flightllm_queue_kill(fdev->queue[i], FLM_STATUS_LOST, true);
+	flightllm_reset_lose_everything(fdev, true);
 	WRITE_ONCE(fdev->stopped, true);
 	mutex_unlock(&fdev->queues_lock);
 	flightllm_reset_fini(fdev);
@@ -398,6 +417,8 @@ void flightllm_device_stop(struct flightllm_device *fdev)
 	flightllm_queue_close(fdev->kernel_queue);
 	flightllm_context_close(fdev->kernel_context);
 	flightllm_context_put(fdev->kernel_context);
+	/* They hold no reference of the module: a driver that is bound cannot be unloaded. */
+	wait_var_event(&fdev->kernel_queues, !atomic_read(&fdev->kernel_queues));
 
 	flightllm_write(fdev, FLM_REG_EVENT_ENABLE, 0);
 	pci_clear_master(fdev->pdev);

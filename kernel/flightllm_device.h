@@ -115,6 +115,7 @@ struct flightllm_device {
 	struct mutex mems_lock;		/* protects mems; the innermost */
 	struct list_head mems;
 
+	wait_queue_head_t row_free;	/* a context's tables have a free row, or all are lost */
 	struct mutex select_lock;	/* protects the windows behind _SELECT */
 	struct mutex queues_lock;	/* protects queue[] and the card's state; see above */
 	struct flightllm_queue **queue;	/* [card.queues] */
@@ -132,13 +133,14 @@ struct flightllm_device {
 	struct flightllm_queue *kernel_queue;	/* copies and fills by the driver itself */
 
 	atomic_t live_contexts, live_queues;	/* not yet released */
+	atomic_t kernel_queues;		/* of them, the driver's own: present and past */
 
 	u32 stamp;			/* resets of the card; a context of another stamp is lost */
 	u32 resets_seen;		/* RESETS register when stamp was last changed */
 	/* The card's state: changed under queues_lock, read without where a moment is no matter. */
 	bool failed;			/* it did not come back: for good */
 	bool resetting;			/* no client's queue is made */
-	bool held;			/* no remedy begins; the PCI core's, under no lock */
+	bool held;			/* no remedy begins: not started, or the PCI core's reset */
 	bool stopped;			/* it has been left: every queue is dead */
 	atomic_t card_resets, queue_resets;
 	atomic64_t submits;
@@ -191,6 +193,9 @@ void flightllm_device_stop(struct flightllm_device *fdev);
 /* Waits until the card says READY. -ETIMEDOUT, -ENODEV. */
 int flightllm_device_wait_ready(struct flightllm_device *fdev);
 
+/* DEVICE_RESET, and waits. -ETIMEDOUT: also when the card is ready but was not reset. -ENODEV. */
+int flightllm_device_reset(struct flightllm_device *fdev);
+
 /* Zeroed memory for both; may sleep. free takes NULL. */
 struct flightllm_mem *flightllm_mem_new(struct flightllm_device *fdev, size_t bytes);
 void flightllm_mem_free(struct flightllm_device *fdev, struct flightllm_mem *mem);
@@ -201,6 +206,10 @@ extern struct workqueue_struct *flightllm_release_wq;
 /* flightllm_reset.c */
 void flightllm_reset_init(struct flightllm_device *fdev);
 void flightllm_reset_fini(struct flightllm_device *fdev);
+/* Remedies may begin. */
+void flightllm_reset_go(struct flightllm_device *fdev);
+/* Every context is lost, every queue ends; tell: the card still has them. Under queues_lock. */
+void flightllm_reset_lose_everything(struct flightllm_device *fdev, bool tell);
 /* Something is in flight: look after it. Any context. */
 void flightllm_reset_watch(struct flightllm_device *fdev);
 /* The card is dead or was reset behind our back: everything on it is lost. Any context. */

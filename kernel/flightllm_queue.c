@@ -5,10 +5,11 @@
  * KICK; completions and status come by DMA. The interrupt handler reads host memory alone.
  */
 #include <linux/capability.h>
-#include <linux/delay.h>
+#include <linux/iopoll.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/wait_bit.h>
 
 #include "flightllm_compat.h"
 #include "flightllm_job.h"
@@ -55,24 +56,23 @@ static int hw_enable(struct flightllm_queue *queue)
 static int hw_reset(struct flightllm_queue *queue)
 {
 	struct flightllm_device *fdev = queue->fdev;
-	u32 state = 0, waited;
+	u32 state;
+	int ret;
 
 	mutex_lock(&fdev->select_lock);
 	flightllm_write(fdev, FLM_REG_QUEUE_SELECT, queue->hw);
 	flightllm_write(fdev, FLM_REG_QUEUE_CONTROL, FLM_QUEUE_RESET);
-	for (waited = 0; waited < ANSWER_MS; waited++) {
-		state = flightllm_read(fdev, FLM_REG_QUEUE_STATE);
-		if (state == FLM_QUEUE_DISABLED || state == ~0u)
-			break;
-		usleep_range(500, 1000);
-	}
+	ret = read_poll_timeout(flightllm_read, state,
+				state == FLM_QUEUE_DISABLED || state == ~0u,
+				USEC_PER_MSEC, ANSWER_MS * USEC_PER_MSEC, false,
+				fdev, FLM_REG_QUEUE_STATE);
 	mutex_unlock(&fdev->select_lock);
-	if (state == FLM_QUEUE_DISABLED)
-		return 0;
 	if (state == ~0u)
 		return -ENODEV;
-	drm_err(&fdev->drm, "queue %u does not answer a reset: state %u\n", queue->hw, state);
-	return -ETIMEDOUT;
+	if (ret)
+		drm_err(&fdev->drm, "queue %u does not answer a reset: state %u\n", queue->hw,
+			state);
+	return ret;
 }
 
 static int fence_error(u32 status)
@@ -333,10 +333,13 @@ static void queue_release_work(struct work_struct *work)
 	struct flightllm_queue *queue = container_of(work, struct flightllm_queue, release);
 	struct flightllm_device *fdev = queue->fdev;
 	struct module *owner = queue->owner;
+	bool ours = !queue->id;
 
 	drm_sched_fini(&queue->sched);
 	queue_free(queue);
 	atomic_dec(&fdev->live_queues);
+	if (ours && atomic_dec_and_test(&fdev->kernel_queues))
+		wake_up_var(&fdev->kernel_queues);
 	drm_dev_put(&fdev->drm);
 	module_put(owner);
 }
@@ -459,6 +462,8 @@ int flightllm_queue_new(struct flightllm_context *context, u32 id, u32 kind, u32
 	if (ret)
 		goto out_fini_entity;
 	atomic_inc(&fdev->live_queues);
+	if (!id)
+		atomic_inc(&fdev->kernel_queues);
 	drm_dev_get(&fdev->drm);
 	__module_get(queue->owner);
 	*out = queue;

@@ -67,6 +67,7 @@ struct flightllm_queue {
 
 	struct {			/* flightllm_reset.c alone, on its ordered workqueue */
 		u64 points, busy_us, heartbeat_us;
+		u32 reaped;
 		unsigned long changed;	/* jiffies when heartbeat_us last moved */
 		bool armed;
 	} watch;

@@ -52,9 +52,12 @@ static enum verdict judge(struct flightllm_queue *queue)
 	if (!queue->watch.armed || heartbeat_us != queue->watch.heartbeat_us)
 		queue->watch.changed = jiffies;
 	queue->watch.heartbeat_us = heartbeat_us;
-	if (!queue->watch.armed || points != queue->watch.points) {
+	/* A job that ended is no point, but what it took is not the next one's. */
+	if (!queue->watch.armed || points != queue->watch.points ||
+	    queue->reaped != queue->watch.reaped) {
 		queue->watch.armed = true;
 		queue->watch.points = points;
+		queue->watch.reaped = queue->reaped;
 		queue->watch.busy_us = busy_us;
 	}
 	if (busy_us - queue->watch.busy_us > HUNG_US)
@@ -157,13 +160,14 @@ static void tell_wedged(struct flightllm_device *fdev)
 		kobject_uevent_env(&fdev->drm.accel->kdev->kobj, KOBJ_CHANGE, env);
 }
 
-/* Every context is lost, every queue ends. The card does not touch memory any more. */
-static void lose_everything(struct flightllm_device *fdev, bool tell)
+void flightllm_reset_lose_everything(struct flightllm_device *fdev, bool tell)
 {
 	unsigned int i;
 
 	lockdep_assert_held(&fdev->queues_lock);
 	WRITE_ONCE(fdev->stamp, fdev->stamp + 1);
+	/* Whoever waits for room in a context's tables. */
+	wake_up_all(&fdev->row_free);
 	for (i = 0; i < fdev->card.queues; i++)
 		if (fdev->queue[i])
 			flightllm_queue_kill(fdev->queue[i], FLM_STATUS_LOST, tell);
@@ -228,21 +232,6 @@ static int come_back(struct flightllm_device *fdev, int ret)
 	return ret;
 }
 
-/* A card that ignores the command is READY as before and goes on: only RESETS tells. */
-static int reset_registers(struct flightllm_device *fdev)
-{
-	u32 before = flightllm_read(fdev, FLM_REG_RESETS);
-	int ret;
-
-	flightllm_write(fdev, FLM_REG_CONTROL, FLM_RESET_KEY);
-	ret = flightllm_device_wait_ready(fdev);
-	if (!ret && flightllm_read(fdev, FLM_REG_RESETS) == before) {
-		drm_err(&fdev->drm, "card ignores its reset\n");
-		ret = -ETIMEDOUT;
-	}
-	return ret;
-}
-
 static void reset_work(struct work_struct *work)
 {
 	struct flightllm_device *fdev = container_of(work, struct flightllm_device, reset_work);
@@ -258,11 +247,11 @@ static void reset_work(struct work_struct *work)
 	drm_err(&fdev->drm, "resetting the card: all contexts are lost\n");
 	WRITE_ONCE(fdev->resetting, true);
 	atomic_inc(&fdev->card_resets);
-	ret = reset_registers(fdev);
+	ret = flightllm_device_reset(fdev);
 	if (ret)
 		fail(fdev);
 	trace_flightllm_card_reset(ret);
-	lose_everything(fdev, false);
+	flightllm_reset_lose_everything(fdev, false);
 	mutex_unlock(&fdev->queues_lock);
 	come_back(fdev, ret);
 out_exit:
@@ -281,7 +270,7 @@ void flightllm_reset_prepare(struct flightllm_device *fdev)
 	mutex_lock(&fdev->queues_lock);
 	WRITE_ONCE(fdev->resetting, true);
 	atomic_inc(&fdev->card_resets);
-	lose_everything(fdev, true);
+	flightllm_reset_lose_everything(fdev, true);
 	mutex_unlock(&fdev->queues_lock);
 	drm_dev_exit(idx);
 }
@@ -294,21 +283,33 @@ int flightllm_reset_done(struct flightllm_device *fdev)
 		return -ENODEV;
 	mutex_lock(&fdev->queues_lock);
 	ret = flightllm_device_wait_ready(fdev);
+	/*
+	 * The PCI core says so, and the card may sleep without being reset; but a queue that did
+	 * not stop must, before it can reach memory again.
+	 */
+	if (!ret && flightllm_read(fdev, FLM_REG_RESETS) == fdev->resets_seen)
+		ret = flightllm_device_reset(fdev);
 	/* Somebody reset a card that had been given up: it may have another try. */
 	if (!ret)
 		WRITE_ONCE(fdev->failed, false);
 	mutex_unlock(&fdev->queues_lock);
 	ret = come_back(fdev, ret);
-	WRITE_ONCE(fdev->held, false);
-	/* What came meanwhile was turned away: a job to be watched, an event. */
-	flightllm_reset_watch(fdev);
-	queue_work(fdev->reset_wq, &fdev->event_work);
+	flightllm_reset_go(fdev);
 	drm_dev_exit(idx);
 	return ret;
 }
 
+void flightllm_reset_go(struct flightllm_device *fdev)
+{
+	WRITE_ONCE(fdev->held, false);
+	/* What came meanwhile was turned away: a job to be watched, an event. */
+	flightllm_reset_watch(fdev);
+	queue_work(fdev->reset_wq, &fdev->event_work);
+}
+
 void flightllm_reset_init(struct flightllm_device *fdev)
 {
+	fdev->held = true;
 	INIT_DELAYED_WORK(&fdev->watch, watch_work);
 	INIT_WORK(&fdev->event_work, event_work);
 	INIT_WORK(&fdev->reset_work, reset_work);
@@ -316,7 +317,7 @@ void flightllm_reset_init(struct flightllm_device *fdev)
 
 void flightllm_reset_fini(struct flightllm_device *fdev)
 {
-	/* The device is unplugged: none of them does anything any more, or starts another. */
+	/* Unplugged or held: none of them does anything any more, or starts another. */
 	cancel_work_sync(&fdev->event_work);
 	cancel_work_sync(&fdev->reset_work);
 	cancel_delayed_work_sync(&fdev->watch);
