@@ -53,6 +53,8 @@ struct run {
 	const char *system;		/* for the first turn; NULL: none, or it has been said */
 	bool is_begun;			/* the context holds something */
 	bool is_ended;			/* and that ends with the model's end-of-text token */
+	int64_t last;			/* token that the session has pending, -1: none */
+	bool is_taken_back;		/* it went with a turn: the next one brings it again */
 	const char *stop[STOPS_MAX];
 	unsigned int stops;
 	char *text;			/* all of the output so far */
@@ -146,6 +148,7 @@ static bool on_token(void *opaque, uint32_t token)
 	size_t count, from = run->shown;
 	const char *bytes = flm_detokenizer_push(run->words, token, &count);
 
+	run->last = token;
 	append(run, bytes, count);
 	for (unsigned int s = 0; s < run->stops && count; s++) {
 		char *found = memmem(run->text + from, run->used - from, run->stop[s],
@@ -223,15 +226,18 @@ static uint32_t *encode_turn(struct run *run, const struct flm_model_info *info,
 			     size_t bytes, unsigned int *count)
 {
 	char *dressed = dress(run, text, &bytes);
-	uint32_t *ids = malloc((ID_ROOM(bytes) + 2) * sizeof(*ids));
+	bool is_cut_off = run->is_llama2 && run->is_begun && !run->is_ended && info->eos_count;
+	uint32_t *ids = malloc((ID_ROOM(bytes) + 3) * sizeof(*ids));
 	size_t used = 0, n;
 	int ret;
 
 	if (!ids)
 		fail(&run->common, EXIT_FAILED, "no memory for a prompt of %zu bytes", bytes);
-	if (run->is_llama2 && run->is_begun && !run->is_ended && info->eos_count)
+	if (run->is_taken_back)
+		ids[used++] = run->last;
+	if (is_cut_off)
 		ids[used++] = info->eos[0];
-	if (!run->is_begun || run->is_ended || used)
+	if (!run->is_begun || run->is_ended || is_cut_off)
 		ids[used++] = info->bos;
 	ret = flm_tokenizer_encode(run->tokenizer, dressed, bytes, ids + used, ID_ROOM(bytes), &n);
 	if (ret)
@@ -253,6 +259,21 @@ static void print_result(const struct run *run, unsigned int prompt,
 			     "end", run->is_stopped ? "stop_text" : ends[result->end]));
 }
 
+/*
+ * A turn that was ended in the middle of its prompt was not said: the context is as it was before,
+ * but for the token that was pending, which goes with what stands behind it.
+ */
+static int take_back(struct run *run, unsigned int start)
+{
+	int ret = flm_session_truncate(run->session, start);
+
+	run->is_taken_back = run->last >= 0;
+	if (!ret && run->is_chat && !run->common.quiet)
+		fputs("flightllm run: ended before the answer began; this turn is forgotten\n",
+		      stderr);
+	return ret;
+}
+
 /* One prompt and its answer. -EOVERFLOW: too long for what is left, and nothing has changed. */
 static int turn(struct run *run, const char *text, size_t bytes)
 {
@@ -262,11 +283,14 @@ static int turn(struct run *run, const char *text, size_t bytes)
 		.generate = run->generate, .sampler = run->sampler, .on_token = on_token,
 		.opaque = run,
 	};
+	unsigned int start = flm_session_position(run->session);
 	uint32_t *ids;
 	size_t count;
 	const char *tail;
 	int ret;
 
+	/* Where the last token will be again, if the session does not have it already. */
+	start -= run->last >= 0 && !run->is_taken_back;
 	flm_model_info(run->model, &info);
 	ids = encode_turn(run, &info, text, bytes, &request.count);
 	request.tokens = ids;
@@ -283,9 +307,18 @@ static int turn(struct run *run, const char *text, size_t bytes)
 	free(ids);
 	if (ret)
 		return ret;
-	run->system = NULL;
-	run->is_begun = true;
-	run->is_ended = result.end == FLM_END_STOP_TOKEN;
+	if (result.end == FLM_END_STOPPED && !result.tokens) {
+		ret = take_back(run, start);
+		if (ret)
+			return ret;
+	} else {
+		run->system = NULL;
+		run->is_begun = true;
+		run->is_ended = result.end == FLM_END_STOP_TOKEN;
+		run->is_taken_back = false;
+		if (!result.tokens)
+			run->last = -1;
+	}
 	tail = flm_detokenizer_finish(run->words, &count);
 	if (!run->is_stopped)
 		append(run, tail, count);
@@ -374,7 +407,8 @@ static bool obey(struct run *run, const char *line, const char *system)
 
 		if (ret)
 			fail_flm(&run->common, ret);
-		run->is_begun = run->is_ended = false;
+		run->is_begun = run->is_ended = run->is_taken_back = false;
+		run->last = -1;
 		run->system = system;
 	} else if (!strcmp(line, "/help")) {
 		fprintf(stderr, "/clear  forget all that was said\n"
@@ -497,7 +531,7 @@ static int run_main(int argc, char **argv)
 	struct run run = {
 		.common.command = &run_command,
 		.sampler = { .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f },
-		.generate = 200,
+		.generate = 200, .last = -1,
 	};
 	struct common *common = &run.common;
 	const char *prompt = NULL, *file = NULL;

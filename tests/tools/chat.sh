@@ -130,6 +130,40 @@ ends() {
 ok "Ctrl-C ends an answer and not the chat: status 0" same "$ended" 0
 ok "the answer is shorter than those that nobody ends" same "$(ends)" "$((turns - 1)) count, 1 stopped early"
 
+# A turn that is ended while its prompt is computed, and it alone, was not said. No output tells that moment: it
+# is sought behind the answer before, a little later each time.
+
+# ended_early LINE-BEFORE LINES-BEHIND ARGUMENT...: the second object of the output is such a turn.
+ended_early() {
+	local before=$1 behind=$2 long i try
+	shift 2
+	long=$(printf 'a king and a queen %.0s' {1..40})
+	for ((try = 0; try < 20; try++)); do
+		: >"$work/out"
+		"$b/${run[0]}" "${run[@]:1}" -q --chat --json "$@" <lines >"$work/out" 2>"$work/err" &
+		pid=$!
+		exec 5>lines
+		printf '%s\n%s\n%s\n' "$before" "$long" "$behind" >&5
+		for ((i = 0; i < 12000; i++)); do
+			[ ! -s "$work/out" ] || break
+			sleep 0.005
+		done
+		sleep "0.0$((try % 10))"
+		kill -INT $pid
+		exec 5>&-
+		wait $pid
+		[ "$(field 2 end) $(field 2 tokens)" != "stopped 0" ] || return 0
+	done
+	return 1
+}
+line=$(answer $'Once upon a time\nThe king said' | sed 's/^ //')
+words=$(field 1 prompt_tokens)
+ok "Ctrl-C ends a turn before its answer" ended_early $'A fox\n/clear' "The king said" --system "Once upon a time"
+ok "the next one is the first, and has the system's text" same "$(field 3 text) $(field 3 prompt_tokens)" "$line $words"
+line=$(answer "Once upon a time$first" | sed 's/^ //')
+ok "Ctrl-C ends a second turn before its answer" ended_early "Once upon a time" ""
+ok "the model goes on from what was said before" same "$(field 3 text)" "$line"
+
 # --- a terminal ---
 
 # terminal INPUT ARGUMENT...: both outputs are one, a terminal's.
