@@ -402,7 +402,11 @@ struct flm_result {
 int flm_session_generate(struct flm_session *session, const struct flm_request *request,
 			 struct flm_result *result);
 
-/* Ends the running request, if any, at the card's next preemption point. Any thread. */
+/*
+ * Ends the running request at the card's next preemption point: one whose flm_session_generate()
+ * has been entered and has not returned. Without one it does nothing; no later request ends by it.
+ * Any thread.
+ */
 void flm_session_stop(struct flm_session *session);
 
 /* Positions in use, the pending token counted. */

@@ -508,6 +508,8 @@ PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_re
 	uint32_t *prompt;
 	int ret;
 
+	/* Before all else, so that a stop of this request counts however early it comes. */
+	__atomic_store_n(&session->stop, false, __ATOMIC_SEQ_CST);
 	memset(result, 0, sizeof(*result));
 	ret = check(session, request);
 	if (ret)
@@ -525,7 +527,6 @@ PUBLIC int flm_session_generate(struct flm_session *session, const struct flm_re
 		prompt[count++] = session->pending;
 	if (request->count)
 		memcpy(prompt + count, request->tokens, 4ull * request->count);
-	__atomic_store_n(&session->stop, false, __ATOMIC_SEQ_CST);
 	ret = run_parts(session, request, prompt, count + request->count, result);
 	free(prompt);
 	if (ret == -ECANCELED)

@@ -30,6 +30,8 @@ static struct {
 	unsigned int queue_resets, dead_queue;
 	/* the call that fails, counted down, and how */
 	int fail_at, fail_with;
+	struct flm_session *stop;	/* stopped by the next buffer that is made */
+	unsigned int stops;		/* of jobs */
 	int buffers, contexts, queues;
 } fake;
 
@@ -55,6 +57,9 @@ static int fake_create(unsigned long request, void *argument)
 	switch (request) {
 	case DRM_IOCTL_FLIGHTLLM_BO_CREATE:
 		fake.buffers++;
+		if (fake.stop)
+			flm_session_stop(fake.stop);
+		fake.stop = NULL;
 		break;
 	case DRM_IOCTL_FLIGHTLLM_CONTEXT_CREATE:
 		fake.contexts++;
@@ -154,6 +159,9 @@ static int fake_ioctl(void *handle, unsigned long request, void *argument)
 		return fake_submit(argument);
 	case DRM_IOCTL_FLIGHTLLM_WAIT:
 		return fake_wait(argument);
+	case DRM_IOCTL_FLIGHTLLM_STOP:
+		fake.stops++;
+		break;
 	case DRM_IOCTL_FLIGHTLLM_SEGMENT_BIND:
 		if (is_lost(bind->context))
 			return -ECANCELED;
@@ -490,6 +498,35 @@ static void logits(void)
 	nothing_left("logits");
 }
 
+/* ---- Stops ---- */
+
+/* One that comes while the buffer for logits is made, before any job. */
+static void early_stop(void)
+{
+	float *many = calloc(50 * 300, sizeof(*many));
+	struct flm_request request = {
+		.tokens = prompt, .count = 60, .generate = 40, .logits = many, .logit_count = 50,
+	};
+	struct flm_session *session = NULL;
+	struct flm_model *model = NULL;
+	struct flm_result result;
+
+	if (!ok(open_device(1000) && !flm_model_load(device, model_path, NULL, &model) &&
+		!flm_session_new(model, NULL, &session), "a session to stop"))
+		return;
+	fake.stop = session;
+	ok(!flm_session_generate(session, &request, &result) && !fake.stop && fake.stops == 1,
+	   "a stop before the first job ends that job");
+	flm_session_truncate(session, 0);
+	flm_session_stop(session);
+	ok(!flm_session_generate(session, &request, &result) && result.tokens == 40 &&
+	   fake.stops == 1, "one before the request ends nothing");
+	flm_session_free(session);
+	flm_model_free(model);
+	free(many);
+	nothing_left("a stop");
+}
+
 /* ---- Every call fails once ---- */
 
 /* Much of what the library does; 0, -errno, or 1 when it is not right. */
@@ -575,6 +612,7 @@ int main(void)
 	broken_copies();
 	half_made();
 	logits();
+	early_stop();
 	failures(-ENOMEM, -ENOMEM, "want of memory");
 	failures(-ENODEV, -ECANCELED, "the card's absence");
 	return done_testing();
