@@ -211,6 +211,17 @@ refused 1 "long.txt is no kernel module: run make module" "a module that is none
 	flightllm-vm --module long.txt true
 refused 1 "cannot make the folder long.txt/x" "a run's folder that cannot be made" \
 	flightllm-vm --no-module --run-dir long.txt/x true
+mkdir used && echo "4711 0" >used/pids && echo "a line" >used/serial && echo "another" >kept.log
+refused 2 "/used is not empty" "a run's folder that is another's" \
+	flightllm-vm --no-module --run-dir used --serial-log kept.log true
+ok "which stays as it is" [ "$(cat used/pids used/serial kept.log)" = "4711 0
+a line
+another" ]
+refused 2 "/a b: blanks, commas and quotes do not work" "a run's folder with a blank" \
+	flightllm-vm --no-module --run-dir "a b" true
+mkdir "a b"
+TMPDIR=$PWD/a\ b refused 2 "/a b: blanks, commas and quotes do not work" \
+	"a folder for temporary files with a blank" flightllm-vm --no-module true
 refused 1 "cannot write the log /nowhere/log: name another file" "a log in no folder" \
 	flightllm-vm --no-module --serial-log /nowhere/log true
 TMPDIR=/nowhere refused 1 "cannot make a folder in /nowhere: name another one in TMPDIR" \
