@@ -19,7 +19,8 @@
  * memory) when rows are asked for, and checked then: rows that hold NaN or infinity are refused.
  *
  * Once open, a checkpoint does not change: any number of threads may read from it. An archive of
- * its own, which needs libc and jansson. Nothing is printed and nothing exits.
+ * its own, with the library's reader of tokenizers; it needs libc and jansson. Nothing is printed
+ * and nothing exits.
  */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
@@ -96,8 +97,9 @@ const struct checkpoint_config *checkpoint_config(const struct checkpoint *cp);
 const char *checkpoint_tokenizer(const struct checkpoint *cp);
 
 /*
- * Its bytes, which the caller frees. -ENOENT there is none, -EBADMSG it is no SentencePiece model
- * or has more pieces than the model's vocabulary; checkpoint_error() says so.
+ * Its bytes, which the caller frees. -ENOENT there is none, -EBADMSG it is none that
+ * flm_tokenizer_new() takes or has more pieces than the model's vocabulary; checkpoint_error() says
+ * so.
  */
 int checkpoint_tokenizer_read(const struct checkpoint *cp, char **text, size_t *bytes);
 

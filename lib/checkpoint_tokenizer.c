@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What stands beside the weights for text: tokenizer.model, of which only the outermost layer is
- * read (the library that will use it reads the rest), and the chat template of
+ * What stands beside the weights for text: tokenizer.model, which is read by the code that will use
+ * it, so that what is accepted here is not refused there; and the chat template of
  * tokenizer_config.json. A template is a program in Jinja, which nobody here runs: it is recognised
  * by the marks that it writes.
  */
@@ -14,48 +14,17 @@
 #include <jansson.h>
 
 #include "lib/checkpoint_table.h"
+#include "lib/internal.h"
 
 #define TOKENIZER_BYTES_MAX	(64u << 20)
 #define SETTINGS_BYTES_MAX	(16u << 20)
 
-/* Number 1 of a ModelProto, and the wire type of all its fields: a length, then bytes. */
-#define PIECE_KEY	(1 << 3 | 2)
-
-/* A number in pieces of seven bits, the lowest first. */
-static bool varint(const unsigned char **at, const unsigned char *end, uint64_t *value)
-{
-	unsigned int shift;
-
-	*value = 0;
-	for (shift = 0; shift < 64 && *at < end; shift += 7) {
-		*value |= (uint64_t)(**at & 0x7f) << shift;
-		if (!(*(*at)++ & 0x80))
-			return true;
-	}
-	return false;
-}
-
-/* False: this is no SentencePiece model. */
-static bool count_pieces(const unsigned char *at, size_t bytes, uint64_t *pieces)
-{
-	const unsigned char *end = at + bytes;
-	uint64_t key, length;
-
-	*pieces = 0;
-	while (at < end) {
-		if (!varint(&at, end, &key) || (key & 7) != 2 || key < 8 ||
-		    !varint(&at, end, &length) || length > (uint64_t)(end - at))
-			return false;
-		*pieces += key == PIECE_KEY;
-		at += length;
-	}
-	return *pieces > 0;
-}
-
 int checkpoint_tokenizer_read(const struct checkpoint *cp, char **text, size_t *bytes)
 {
 	const char *path = cp->tokenizer;
-	uint64_t pieces;
+	struct flm_tokenizer *tokenizer;
+	uint32_t pieces;
+	char why[256];
 	int ret;
 
 	*text = NULL;
@@ -67,14 +36,17 @@ int checkpoint_tokenizer_read(const struct checkpoint *cp, char **text, size_t *
 	ret = checkpoint_read_text(AT_FDCWD, path, path, TOKENIZER_BYTES_MAX, text, bytes);
 	if (ret)
 		return ret;
-	if (!count_pieces((const unsigned char *)*text, *bytes, &pieces))
-		ret = checkpoint_fail(-EBADMSG,
-				      "%s: it is truncated or no SentencePiece model; fetch it again",
-				      path);
+	ret = flm_tokenizer_load(*text, *bytes, why, sizeof(why), &tokenizer);
+	pieces = ret ? 0 : flm_tokenizer_vocab(tokenizer);
+	if (ret)
+		checkpoint_fail(ret,
+				"%s: %s; fetch the file again, or take a model whose tokenizer is SentencePiece's BPE with the normalizer 'identity'",
+				path, why);
 	else if (pieces > cp->config.vocab)
 		ret = checkpoint_fail(-EBADMSG,
-				      "%s: it has %llu pieces, and vocab_size in config.json is %u; the two files do not belong together: fetch both again",
-				      path, (unsigned long long)pieces, cp->config.vocab);
+				      "%s: it has %u pieces, and vocab_size in config.json is %u; the two files do not belong together: fetch both again",
+				      path, pieces, cp->config.vocab);
+	flm_tokenizer_free(tokenizer);
 	if (ret) {
 		free(*text);
 		*text = NULL;

@@ -179,12 +179,17 @@ broken tokenizer-truncated
 truncate -s 5000 tokenizer-truncated/tokenizer.model
 broken tokenizer-larger-than-vocabulary
 printf '\x0a\x05\x0a\x03abc' >>tokenizer-larger-than-vocabulary/tokenizer.model
+# Settings at the end of a file are valid, and the last of a kind counts.
+broken tokenizer-is-unigram
+printf '\x12\x02\x18\x01' >>tokenizer-is-unigram/tokenizer.model
+broken tokenizer-normalizes
+printf '\x1a\x03\x12\x01x' >>tokenizer-normalizes/tokenizer.model
 broken tokenizer-is-a-pipe
 rm tokenizer-is-a-pipe/tokenizer.model && mkfifo tokenizer-is-a-pipe/tokenizer.model
 broken chat-settings-cut-off
 echo '{"chat_template": "' >chat-settings-cut-off/tokenizer_config.json
-for name in no-tokenizer tokenizer-truncated tokenizer-larger-than-vocabulary tokenizer-is-a-pipe \
-	chat-settings-cut-off; do
+for name in no-tokenizer tokenizer-truncated tokenizer-larger-than-vocabulary tokenizer-is-unigram \
+	tokenizer-normalizes tokenizer-is-a-pipe chat-settings-cut-off; do
 	bad "$name" 1 "$name" -o out.flm
 done
 

@@ -125,12 +125,16 @@ static void write_config(const char *path, const struct shape *s)
 		err(1, "%s", path);
 }
 
-/* One piece, "a": the compiler takes no directory without a tokenizer, and no words come here. */
+/*
+ * One piece, "a", the unknown one, and BPE: the compiler takes no directory without a tokenizer,
+ * and no words come here.
+ */
 static void write_tokenizer(const char *path)
 {
+	static const char model[] = "\012\005\012\001a\030\002" "\022\002\030\002";
 	FILE *file = fopen(path, "w");
 
-	if (!file || fwrite("\012\003\012\001a", 5, 1, file) != 1 || fclose(file))
+	if (!file || fwrite(model, sizeof(model) - 1, 1, file) != 1 || fclose(file))
 		err(1, "%s", path);
 }
 
