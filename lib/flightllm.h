@@ -314,7 +314,8 @@ struct flm_model_info {
 /*
  * Reads what the file says of itself, without a device; info->notes is "". notes (may be NULL) gets
  * the model's, to be freed by free(), NULL on failure. Each broken, truncated or newer file is
- * -EBADMSG or -EPROTO with one line in flm_error(); one that cannot be opened is open()'s errno.
+ * -EBADMSG or -EPROTO with one line in flm_error(), also one that shrinks in the meantime; one that
+ * cannot be opened or read is open()'s or pread()'s errno.
  */
 int flm_model_probe(const char *path, struct flm_model_info *info, char **notes);
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-/* A .flm file, mapped and checked; see image.h. */
+/*
+ * A .flm file, checked; see image.h. It is read and not mapped: a file that shrinks under a mapping
+ * is a signal, and one that changes is checked as it was and uploaded as it is. Each byte is read
+ * once, its tables into memory of our own.
+ */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,18 +20,43 @@
 
 #define REMEDY "copy it again, or compile the model again"
 
+/* Of a table for the host; the compiler takes no larger tokenizer, and all else is small. */
+#define TABLE_BYTES_MAX	(64u << 20)
+
 static int damaged(const struct image *image, const char *what)
 {
 	return flm_fail(-EBADMSG, "%s: %s; " REMEDY, image->path, what);
 }
 
+static int read_at(const struct image *image, uint64_t offset, void *memory, uint64_t bytes)
+{
+	uint8_t *at = memory;
+
+	while (bytes) {
+		ssize_t n = pread(image->fd, at, bytes, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return flm_fail(-errno, "%s: %s; " REMEDY, image->path, strerror(errno));
+		if (!n)
+			return damaged(image, "it has become shorter while it was read");
+		at += n;
+		offset += n;
+		bytes -= n;
+	}
+	return 0;
+}
+
 static int check_header(struct image *image)
 {
-	const struct flm_file *file = (const void *)image->data;
-	struct flm_file copy;
+	struct flm_file copy, *file = &copy;
 	uint32_t crc, count;
+	int ret = read_at(image, 0, file, sizeof(*file));
 
-	if (image->bytes < sizeof(*file) || memcmp(file->magic, FLM_FILE_MAGIC, 8))
+	if (ret)
+		return ret;
+	if (memcmp(file->magic, FLM_FILE_MAGIC, 8))
 		return flm_fail(-EBADMSG, "%s is no .flm file; flightllm-cc makes one from a model",
 				image->path);
 	if (le16toh(file->major) != FLM_FILE_MAJOR)
@@ -48,7 +76,14 @@ static int check_header(struct image *image)
 	if (count > FLM_FILE_SECTIONS_MAX ||
 	    sizeof(*file) + count * sizeof(struct flm_section) > image->bytes)
 		return damaged(image, "its section table does not fit");
-	copy = *file;
+	file = malloc(sizeof(*file) + count * sizeof(struct flm_section));
+	if (!file)
+		return flm_fail(-ENOMEM, "%s: no memory to open it", image->path);
+	image->file = file;
+	*file = copy;
+	ret = read_at(image, sizeof(*file), file + 1, count * sizeof(struct flm_section));
+	if (ret)
+		return ret;
 	copy.crc32c = 0;
 	crc = flm_crc32c(0, &copy, sizeof(copy));
 	crc = flm_crc32c(crc, file + 1, count * sizeof(struct flm_section));
@@ -59,7 +94,6 @@ static int check_header(struct image *image)
 	if (!le32toh(file->cores) || le32toh(file->cores) > FLM_CORES_MAX ||
 	    !memchr(file->card, 0, sizeof(file->card)))
 		return damaged(image, "its header names no card");
-	image->file = file;
 	image->sections = (const void *)(file + 1);
 	image->count = count;
 	return 0;
@@ -106,37 +140,43 @@ static int check_segments(const struct image *image)
 }
 
 /* One section of a kind for the host, checked by its CRC; NULL when there is none. */
-static int find(const struct image *image, uint32_t kind, const uint8_t **data, uint64_t *bytes)
+static int find(const struct image *image, uint32_t kind, void **data, uint64_t *bytes)
 {
+	unsigned int found = image->count;
+	int ret;
+
 	*data = NULL;
 	*bytes = 0;
 	for (unsigned int i = 0; i < image->count; i++) {
-		const struct flm_section *s = &image->sections[i];
-
-		if (le32toh(s->kind) != kind)
+		if (le32toh(image->sections[i].kind) != kind)
 			continue;
-		if (*data)
+		if (found < image->count)
 			return damaged(image, "it has two sections of one kind");
-		*data = image->data + le64toh(s->offset);
-		*bytes = le64toh(s->bytes);
-		if (flm_crc32c(0, *data, *bytes) != le32toh(s->crc32c))
-			return image_check_section(image, i, ~le32toh(s->crc32c));
+		found = i;
 	}
-	return 0;
+	if (found == image->count)
+		return 0;
+	*bytes = le64toh(image->sections[found].bytes);
+	if (*bytes > TABLE_BYTES_MAX)
+		return damaged(image, "one of its tables is larger than 64 MiB");
+	*data = malloc(*bytes + !*bytes);
+	if (!*data)
+		return flm_fail(-ENOMEM, "%s: no memory to open it", image->path);
+	ret = image_read(image, found, 0, *data, *bytes);
+	return ret ? ret : image_check_section(image, found, flm_crc32c(0, *data, *bytes));
 }
 
 static int check_model(struct image *image)
 {
 	const struct flm_model_desc *m;
-	const uint8_t *data;
 	uint64_t bytes;
-	int ret = find(image, FLM_SECTION_MODEL, &data, &bytes);
+	int ret = find(image, FLM_SECTION_MODEL, &image->model_table, &bytes);
 
 	if (ret)
 		return ret;
-	if (!data || bytes != sizeof(*m))
+	m = image->model_table;
+	if (!m || bytes != sizeof(*m))
 		return damaged(image, "it has no model table");
-	m = (const void *)data;
 	if (le32toh(m->arch) != FLM_ARCH_LLAMA)
 		return flm_fail(-EPROTO, "%s holds a model of architecture %u, which this library does "
 				"not know; it needs a newer release", image->path,
@@ -161,7 +201,6 @@ static int check_model(struct image *image)
 
 static int check_sections(struct image *image)
 {
-	const uint8_t *notes = NULL;
 	bool has_program = false;
 	int ret;
 
@@ -185,14 +224,14 @@ static int check_sections(struct image *image)
 		ret = find(image, FLM_SECTION_TOKENIZER, &image->tokenizer,
 			   &image->tokenizer_bytes);
 	if (!ret)
-		ret = find(image, FLM_SECTION_NOTES, &notes, &image->notes_bytes);
-	image->notes = (const char *)notes;
+		ret = find(image, FLM_SECTION_NOTES, &image->notes, &image->notes_bytes);
 	return ret;
 }
 
-const uint8_t *image_bytes(const struct image *image, const struct flm_section *section)
+int image_read(const struct image *image, unsigned int section, uint64_t at, void *memory,
+	       uint64_t bytes)
 {
-	return image->data + le64toh(section->offset);
+	return read_at(image, le64toh(image->sections[section].offset) + at, memory, bytes);
 }
 
 int image_check_section(const struct image *image, unsigned int section, uint32_t crc)
@@ -226,12 +265,6 @@ int image_open(const char *path, struct image *image)
 			       path);
 		goto out_close;
 	}
-	image->data = mmap(NULL, image->bytes, PROT_READ, MAP_PRIVATE, image->fd, 0);
-	if (image->data == MAP_FAILED) {
-		image->data = NULL;
-		ret = flm_fail(-errno, "%s: %s", path, strerror(errno));
-		goto out_close;
-	}
 	ret = check_header(image);
 	if (!ret)
 		ret = check_sections(image);
@@ -244,8 +277,10 @@ out_close:
 
 void image_close(struct image *image)
 {
-	if (image->data)
-		munmap((void *)image->data, image->bytes);
+	free(image->file);
+	free(image->model_table);
+	free(image->tokenizer);
+	free(image->notes);
 	if (image->fd >= 0)
 		close(image->fd);
 	free(image->path);

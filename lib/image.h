@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A .flm file, mapped and checked: whoever holds one may follow every offset in its tables. The
- * bytes of sections that go to the card are checked by image_check_section(), while they are
- * uploaded.
+ * A .flm file, open and checked: whoever holds one may follow every offset in its tables, which are
+ * in memory. The bytes of sections that go to the card are read by image_read() and checked by
+ * image_check_section(), while they are uploaded.
  */
 #ifndef LIB_IMAGE_H
 #define LIB_IMAGE_H
@@ -14,15 +14,15 @@
 struct image {
 	char *path;
 	int fd;
-	const uint8_t *data;
 	uint64_t bytes;
-	const struct flm_file *file;
+	struct flm_file *file;		/* and behind it the section table */
 	const struct flm_section *sections;
 	unsigned int count;
-	const struct flm_model_desc *model;
-	const uint8_t *tokenizer;	/* NULL: none */
+	const struct flm_model_desc *model;	/* in model_table, once that is checked */
+	void *model_table;
+	void *tokenizer;		/* NULL: none */
 	uint64_t tokenizer_bytes;
-	const char *notes;		/* not terminated */
+	void *notes;			/* not terminated; NULL: none */
 	uint64_t notes_bytes;
 };
 
@@ -30,8 +30,9 @@ struct image {
 int image_open(const char *path, struct image *image);
 void image_close(struct image *image);
 
-/* Bytes of a section with a place; offset and length were checked by image_open(). */
-const uint8_t *image_bytes(const struct image *image, const struct flm_section *section);
+/* Bytes of a section from `at` on, inside it. -EBADMSG: the file has become shorter. */
+int image_read(const struct image *image, unsigned int section, uint64_t at, void *memory,
+	       uint64_t bytes);
 
 /* -EBADMSG when crc (of all its bytes) is not the section's. */
 int image_check_section(const struct image *image, unsigned int section, uint32_t crc);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * A model on the card: the sections of a .flm file that have a place become buffers, filled through
- * the copy queue while their CRC is taken, so that the file is read once.
+ * the copy queue while their CRC is taken, so that the file is read once, and what was checked is
+ * what was uploaded.
  */
 #include <endian.h>
 #include <errno.h>
@@ -87,9 +88,9 @@ static int upload(struct flm_model *model, const struct image *image, unsigned i
 		  const struct flm_load_options *options, uint64_t *done)
 {
 	const struct flm_section *s = &image->sections[i];
-	const uint8_t *data = image_bytes(image, s);
-	uint64_t bytes = le64toh(s->bytes);
+	uint64_t bytes = le64toh(s->bytes), n = bytes < UPLOAD_BYTES ? bytes : UPLOAD_BYTES;
 	struct flm_binding *binding = &model->binding[model->bindings];
+	uint8_t *buffer;
 	struct flm_bo *bo;
 	uint32_t crc = 0;
 	int ret;
@@ -106,18 +107,23 @@ static int upload(struct flm_model *model, const struct image *image, unsigned i
 		.core = le32toh(s->place) == FLM_PLACE_HBM ? le32toh(s->core) : FLM_ALL_CORES,
 		.bo = bo, .bytes = le64toh(s->memory_bytes), .rights = le32toh(s->rights),
 	};
-	for (uint64_t at = 0; at < bytes; at += UPLOAD_BYTES) {
-		uint64_t n = bytes - at < UPLOAD_BYTES ? bytes - at : UPLOAD_BYTES;
-
-		ret = flm_bo_write(bo, at, data + at, n);
+	buffer = malloc(n);
+	if (!buffer)
+		return flm_fail(-ENOMEM, "no memory to load %s", image->path);
+	for (uint64_t at = 0; at < bytes; at += n) {
+		n = bytes - at < UPLOAD_BYTES ? bytes - at : UPLOAD_BYTES;
+		ret = image_read(image, i, at, buffer, n);
+		if (!ret)
+			ret = flm_bo_write(bo, at, buffer, n);
 		if (ret)
-			return ret;
-		crc = flm_crc32c(crc, data + at, n);
+			break;
+		crc = flm_crc32c(crc, buffer, n);
 		*done += n;
 		if (options && options->progress)
 			options->progress(options->opaque, *done, upload_bytes(image));
 	}
-	return image_check_section(image, i, crc);
+	free(buffer);
+	return ret ? ret : image_check_section(image, i, crc);
 }
 
 static int fits_card(const struct image *image, struct flm_device *device,

@@ -52,11 +52,15 @@ static void follow(const struct image *image)
 {
 	for (unsigned int i = 0; i < image->count; i++) {
 		uint64_t bytes = le64toh(image->sections[i].bytes);
-		int ret = image_check_section(image, i, flm_crc32c(0, image_bytes(image,
-					      &image->sections[i]), bytes));
+		uint8_t *memory = malloc(bytes + !bytes);
+		int ret;
 
+		if (!memory || image_read(image, i, 0, memory, bytes))
+			abort();
+		ret = image_check_section(image, i, flm_crc32c(0, memory, bytes));
 		if (ret)
 			check_refusal(ret);
+		free(memory);
 	}
 	if (!image->model || !image->file->cores)
 		abort();

@@ -231,6 +231,30 @@ static void load(struct flm_device *device, const char *what, int want, const ch
 	ok(free_bytes(device) == before, "%s: no buffer is left", what);
 }
 
+static void cut_off(void *opaque, uint64_t done, uint64_t all)
+{
+	(void)opaque;
+	(void)done;
+	(void)all;
+	if (truncate(path, 4096))
+		printf("# %s stays as it is\n", path);
+}
+
+/* A file that is made shorter while it is loaded, as a copy over it does. */
+static void shrinks(struct flm_device *device)
+{
+	struct flm_load_options options = { .progress = cut_off };
+	uint64_t before = free_bytes(device);
+	struct flm_model *model = (void *)8;
+	int ret;
+
+	write_file(&good);
+	ret = flm_model_load(device, path, &options, &model);
+	ok(ret == -EBADMSG && !model && is_good_text(flm_error(), "shorter"),
+	   "a file that shrinks while it is loaded: -EBADMSG");
+	ok(free_bytes(device) == before, "and no buffer is left");
+}
+
 static void loads(void)
 {
 	struct flm_device *device, *other;
@@ -252,6 +276,7 @@ static void loads(void)
 	flm_model_free(model);
 	ok(free_bytes(device) == before, "a freed model gives all of it back");
 
+	shrinks(device);
 	copy = copy_good();
 	copy.data[get64(flm_row_of(&copy, WEIGHTS) + 8) + 77] ^= 1;
 	write_file(&copy);
