@@ -351,10 +351,10 @@ int flm_session_new(struct flm_model *model, const struct flm_session_options *o
 void flm_session_free(struct flm_session *session);
 
 struct flm_sampler {
-	float temperature;		/* 0: the most likely token */
+	float temperature;		/* 0 to 100; 0: the most likely token */
 	unsigned int top_k;		/* 0: all (the card looks at the first 1,024) */
-	float top_p;			/* 0 or 1: off */
-	float min_p;			/* 0: off */
+	float top_p;			/* 0 to 1; 0 or 1: off */
+	float min_p;			/* 0 to 1; 0: off */
 	uint64_t seed;
 };
 
@@ -394,11 +394,12 @@ struct flm_result {
 /*
  * Appends the prompt, then what the card generates. The last generated token is pending: the next
  * request feeds it first. Returns when the card is done; result (not NULL) is filled on failure
- * too, with what was done before. -EINVAL: a token beyond the vocabulary, too many stop tokens, or
- * nothing to go on from; -EOVERFLOW: the prompt does not fit the context; with both nothing was
- * changed. -ENOSPC, -E2BIG: no room for so many logits. -EIO: the job faulted, flm_error() says
- * where; the session can go on from its last position. -ECANCELED: the card was reset, or the
- * session's queue for a job that did not end; the session is lost.
+ * too, with what was done before. -EINVAL: a token beyond the vocabulary, too many stop tokens, a
+ * number of the sampler outside its range, or nothing to go on from; -EOVERFLOW: the prompt does
+ * not fit the context; with both nothing was changed. -ENOSPC, -E2BIG: no room for so many logits.
+ * -EIO: the job faulted, flm_error() says where; the session can go on from its last position.
+ * -ECANCELED: the card was reset, or the session's queue for a job that did not end; the session is
+ * lost.
  */
 int flm_session_generate(struct flm_session *session, const struct flm_request *request,
 			 struct flm_result *result);

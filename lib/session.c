@@ -395,6 +395,22 @@ static void account(struct flm_session *session, const struct part *part)
 	}
 }
 
+/* The card's own ranges: it would call anything else a fault of the job. NaN is in none. */
+static int check_sampler(const struct flm_sampler *sampler)
+{
+	const struct { const char *name; float value, most; } fields[] = {
+		{ "temperature", sampler->temperature, 100 },
+		{ "top_p", sampler->top_p, 1 },
+		{ "min_p", sampler->min_p, 1 },
+	};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (!(fields[i].value >= 0 && fields[i].value <= fields[i].most))
+			return flm_fail(-EINVAL, "%s of the sampler is %g; give it a number from 0 to "
+					"%g", fields[i].name, fields[i].value, fields[i].most);
+	return 0;
+}
+
 static int check(const struct flm_session *session, const struct flm_request *request)
 {
 	unsigned int used = flm_session_position((struct flm_session *)session);
@@ -419,7 +435,7 @@ static int check(const struct flm_session *session, const struct flm_request *re
 		if (request->tokens[i] >= session->model->info.vocab)
 			return flm_fail(-EINVAL, "token %u of the prompt is %u, the vocabulary has %u",
 					i, request->tokens[i], session->model->info.vocab);
-	return 0;
+	return check_sampler(&request->sampler);
 }
 
 static void copy_logits(struct flm_session *session, const struct flm_request *request,

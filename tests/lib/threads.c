@@ -358,6 +358,41 @@ static void edges(void)
 	flm_session_free(session);
 }
 
+/* ---- Requests that cannot be ---- */
+
+/* Refused before the card hears of them, by a text that names the field. */
+static void samplers(void)
+{
+	static const struct { const char *name; struct flm_sampler sampler; } cases[] = {
+		{ "temperature", { .temperature = -0.5f } },
+		{ "temperature", { .temperature = __builtin_nanf("") } },
+		{ "temperature", { .temperature = __builtin_inff() } },
+		{ "temperature", { .temperature = 100.5f } },
+		{ "top_p", { .temperature = 1, .top_p = -0.1f } },
+		{ "top_p", { .temperature = 1, .top_p = 1.5f } },
+		{ "top_p", { .temperature = 1, .top_p = __builtin_nanf("") } },
+		{ "min_p", { .temperature = 1, .min_p = -0.1f } },
+		{ "min_p", { .temperature = 1, .min_p = 1.5f } },
+		{ "min_p", { .temperature = 1, .min_p = __builtin_nanf("") } },
+	};
+	struct flm_request request = { .tokens = prompts[0], .count = PROMPT, .generate = 1 };
+	struct flm_session *session;
+	struct flm_result result;
+
+	if (!ok(!flm_session_new(model, NULL, &session), "a session for samplers"))
+		return;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		request.sampler = cases[i].sampler;
+		ok(flm_session_generate(session, &request, &result) == -EINVAL &&
+		   strstr(flm_error(), cases[i].name) && !flm_session_position(session),
+		   "%s", flm_error());
+	}
+	request.sampler = (struct flm_sampler) { .temperature = 100, .top_p = 1, .min_p = 1 };
+	ok(!flm_session_generate(session, &request, &result) && result.tokens == 1,
+	   "the greatest numbers of all are good");
+	flm_session_free(session);
+}
+
 /* ---- Nothing is left ---- */
 
 /* Queues that can still be made. */
@@ -491,6 +526,7 @@ int main(void)
 	stops();
 	cuts();
 	edges();
+	samplers();
 	waits();
 	nothing_left();
 	full();
