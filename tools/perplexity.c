@@ -184,6 +184,10 @@ static int perplexity_main(int argc, char **argv)
 		fail(&common, EXIT_USAGE, "takes one model file and --file TEXT; 'flightllm "
 		     "perplexity --help' says more");
 	text = read_text(&common, file, &bytes);
+	probe_model(&common, argv[optind], &info, NULL);
+	if (info.context < 2)
+		fail(&common, EXIT_FAILED, "%s has a context of one token, which predicts none; "
+		     "compile the model with a larger --context", argv[optind]);
 	if (dir)
 		open_reference(&common, dir, argv[optind], &reference);
 	progress.is_off = common.quiet;

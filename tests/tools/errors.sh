@@ -169,6 +169,9 @@ for c in "run -f" "perplexity --file"; do
 done
 refused 1 "empty.flm has too little text to score" "perplexity of nothing" \
 	flightllm perplexity fables.flm --emulate --file empty.flm
+"$b/flightllm-cc" "$model" --context 1 -o one.flm --no-progress >/dev/null
+refused 1 "one.flm has a context of one token, which predicts none; compile the model with a larger --context" \
+	"perplexity with a context of 1" flightllm perplexity one.flm --emulate --file "$model/eval.txt"
 
 # --- references ---
 
