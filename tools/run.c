@@ -5,6 +5,7 @@
  * session, to which each line is a turn.
  */
 #include <errno.h>
+#include <float.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ static const char help[] =
 	"  -n, --tokens N       tokens to generate (default 200)\n"
 	"      --temp T         temperature; 0 takes the most likely token (default 0.8)\n"
 	"      --top-k K        only the K most likely (default 40, 0: all)\n"
-	"      --top-p P        only the most likely that make up P (default 0.95, 1: off)\n"
+	"      --top-p P        only the most likely that make up P (default 0.95, 1: off), and\n"
+	"                       always the first\n"
 	"      --min-p P        only those at least P times as likely as the first (default 0.05)\n"
 	"      --seed S         of the random numbers (default: from the clock)\n"
 	"      --stop TEXT      end when the output contains TEXT (may be given more than once)\n"
@@ -557,6 +559,9 @@ static int run_main(int argc, char **argv)
 			break;
 		case OPT_TOP_P:
 			run.sampler.top_p = parse_real(common, "--top-p", optarg, 0, 1);
+			/* The library's 0 is a filter that nobody asked for. */
+			if (run.sampler.top_p < FLT_MIN)
+				run.sampler.top_p = FLT_MIN;
 			break;
 		case OPT_MIN_P:
 			run.sampler.min_p = parse_real(common, "--min-p", optarg, 0, 1);

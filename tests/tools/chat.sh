@@ -59,6 +59,15 @@ ok "a turn that the context has no room for is an error where nobody can answer"
 run_in "" "${run[@]}" -q --json -p "$(printf '\xff%.0s' {1..40})"
 ok "bytes that are no UTF-8 are three tokens each, and a prompt" same "$status" 0 || cat "$work/err"
 
+# --- the sampler ---
+
+any=(--temp 100 --top-k 0 --min-p 0 --seed 1)
+run_in "" "${run[@]}" "${any[@]}" -q --json -p "Once upon a time"
+line=$(field 1 text)
+run_in "" "${run[@]}" "${any[@]}" -q --json -p "Once upon a time" --top-p 0
+ok "--top-p 0 leaves the most likely token, and without it there are others" same \
+	"$(field 1 text)$([ "$line" != "$first" ] || echo "!")" "$first"
+
 # --- the end of a text: here the full stop, which the model writes soon ---
 
 cp -r "$model" stops && sed -i 's/"eos_token_id": [0-9]*/"eos_token_id": 1982/' stops/config.json
