@@ -20,6 +20,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define FLM_TEXT_BYTES	2048	/* the longest instruction as text, with its terminator */
 
 /*
@@ -43,5 +47,9 @@ int flm_isa_print(const uint32_t *words, size_t count, char text[FLM_TEXT_BYTES]
  * which part of the line.
  */
 int flm_isa_parse(const char *text, uint32_t *words, size_t count, char error[FLM_TEXT_BYTES]);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
