@@ -325,7 +325,7 @@ __attribute__((noreturn)) void finish(void);
 void die_removes(const char *path);
 void *arena(size_t bytes);		/* zeroed; never NULL */
 __attribute__((format(printf, 1, 2))) char *arena_printf(const char *format, ...);
-/* Text as a JSON string, in quotes. */
+/* Text as a JSON string, in quotes; a byte that is no UTF-8 becomes U+FFFD. */
 char *json_text(const char *text);
 void *arena_grow(void *old, size_t old_bytes, size_t bytes);
 uint32_t crc32c_of(uint32_t crc, const void *bytes, size_t count);	/* start with 0 */

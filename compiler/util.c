@@ -140,20 +140,39 @@ char *arena_printf(const char *format, ...)
 	return text;
 }
 
+/* Bytes of the UTF-8 character that a text begins with, 0 where there is none (RFC 3629). */
+static unsigned int character(const char *text)
+{
+	const unsigned char *c = (const unsigned char *)text;
+	unsigned int n = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 :
+			 *c < 0xf5 ? 4 : 0;
+
+	for (unsigned int i = 1; i < n; i++)
+		if ((c[i] & 0xc0) != 0x80)
+			return 0;
+	/* Overlong, a surrogate, beyond U+10FFFF. */
+	if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] >= 0xa0) ||
+	    (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] >= 0x90))
+		return 0;
+	return n;
+}
+
 char *json_text(const char *text)
 {
 	char *out = arena(6 * strlen(text) + 3), *at = out;
+	unsigned int n;
 
 	*at++ = '"';
-	for (; *text; text++) {
+	for (; *text; text += n ? n : 1) {
 		unsigned char c = *text;
 
+		n = character(text);
 		if (c == '"' || c == '\\')
 			*at++ = '\\';
 		if (c < 0x20)
 			at += sprintf(at, "\\u%04x", c);
 		else
-			*at++ = c;
+			at = mempcpy(at, n ? text : "\xef\xbf\xbd", n ? n : 3);
 	}
 	*at++ = '"';
 	*at = 0;

@@ -434,6 +434,10 @@ static void choose_form(struct run *run)
 
 	flm_model_info(run->model, &info);
 	notes = json_loads(info.notes, 0, NULL);
+	if (!notes && *info.notes && !run->common.quiet)
+		fputs("flightllm run: the compiler's notes in this model cannot be read, so its chat "
+		      "form is not known; turns are joined as plain text; compile it again\n",
+		      stderr);
 	form = json_string_value(json_object_get(notes, "chat"));
 	run->is_llama2 = form && !strcmp(form, "llama2");
 	if (form && !run->is_llama2 && !run->common.quiet)

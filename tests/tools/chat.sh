@@ -104,6 +104,26 @@ run_in "" "${run[@]}" -q --chat --json -p "A fox" --system "Be kind."
 ok "--system stands between <<SYS>> and <</SYS>>" same "$(field 1 text)" \
 	"$(answer $'[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nA fox [/INST]' | sed 's/^ //')"
 
+# A name that is no UTF-8 stands in the compiler's notes, beside the form.
+with_template $'b\xffd' '"{% if system %}<<SYS>>{% endif %}[INST] {{ message }} [/INST]"'
+run[2]=$'b\xffd.flm'
+run_in "" "${run[@]}" --chat --json -p "A fox"
+ok "the form does not depend on the folder's name" same "$(field 1 text)" "$one"
+ok "and no word is lost about it" same "$(grep -c 'chat form' "$work/err")" 0
+# The notes spoiled, all checksums right.
+perl -0777 -pe 'sub crc { my $c = ~0 & 0xffffffff; for (unpack("C*", $_[0])) { $c ^= $_;
+		$c = $c >> 1 ^ ($c & 1 ? 0x82f63b78 : 0) for 1 .. 8 } pack("V", ~$c & 0xffffffff) }
+	my $n = unpack("V", substr($_, 36, 4));
+	for my $row (map { 64 * $_ } 1 .. $n) {
+		next if unpack("V", substr($_, $row, 4)) != 7;
+		my ($at, $bytes) = unpack("Q<2", substr($_, $row + 8, 16));
+		substr($_, $at, 1) = "x"; substr($_, $row + 44, 4) = crc(substr($_, $at, $bytes)) }
+	substr($_, 60, 4) = "\0" x 4; substr($_, 60, 4) = crc(substr($_, 0, 64 + 64 * $n))' llama2.flm >spoiled.flm
+run[2]=spoiled.flm
+run_in $'Once upon a time\n' "${run[@]}" --chat
+ok "notes that cannot be read are said to be, and the chat is plain" same \
+	"$(cat "$work/out") $(grep -c 'its chat form is not known; .*; compile it again' "$work/err")" "${first# } 1"
+
 run[2]=other.flm
 run_in $'Once upon a time\n' "${run[@]}" --chat
 ok "another template is not followed, and that is said" same "$(cat "$work/out")" "${first# }"
