@@ -301,7 +301,7 @@ struct flm_load_options {
 };
 
 struct flm_model_info {
-	char name[FLM_NAME_BYTES];
+	char name[FLM_NAME_BYTES];	/* UTF-8 without control characters */
 	char card[16];
 	unsigned int cores;
 	unsigned int layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context, chunk;

@@ -7,6 +7,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,17 @@ static int read_at(const struct image *image, uint64_t offset, void *memory, uin
 		bytes -= n;
 	}
 	return 0;
+}
+
+/* A name of printable ASCII, ended inside its field: errors and tools show it on a terminal. */
+static bool is_name(const uint8_t *name, size_t bytes)
+{
+	size_t n = strnlen((const char *)name, bytes);
+
+	for (size_t i = 0; i < n; i++)
+		if (name[i] <= ' ' || name[i] > '~')
+			return false;
+	return n && n < bytes;
 }
 
 static int check_header(struct image *image)
@@ -92,7 +104,7 @@ static int check_header(struct image *image)
 	if (file->reserved[0] || file->reserved[1] || file->reserved[2])
 		return damaged(image, "its header has reserved bytes that are not zero");
 	if (!le32toh(file->cores) || le32toh(file->cores) > FLM_CORES_MAX ||
-	    !memchr(file->card, 0, sizeof(file->card)))
+	    !is_name(file->card, sizeof(file->card)))
 		return damaged(image, "its header names no card");
 	image->sections = (const void *)(file + 1);
 	image->count = count;
@@ -166,6 +178,17 @@ static int find(const struct image *image, uint32_t kind, void **data, uint64_t 
 	return ret ? ret : image_check_section(image, found, flm_crc32c(0, *data, *bytes));
 }
 
+static bool has_sizes(const struct flm_model_desc *m)
+{
+	const __le32 sizes[] = { m->layers, m->hidden, m->ffn, m->heads, m->kv_heads, m->head_dim,
+				 m->vocab, m->context };
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		if (!le32toh(sizes[i]) || le32toh(sizes[i]) > 1u << 24)
+			return false;
+	return true;
+}
+
 static int check_model(struct image *image)
 {
 	const struct flm_model_desc *m;
@@ -184,10 +207,9 @@ static int check_model(struct image *image)
 	for (unsigned int i = 0; i < sizeof(m->reserved) / sizeof(m->reserved[0]); i++)
 		if (m->reserved[i])
 			return damaged(image, "its model table has reserved bytes that are not zero");
-	if (!le32toh(m->vocab) || le32toh(m->vocab) > 1u << 24 || !le32toh(m->context) ||
-	    le32toh(m->context) > 1u << 24 || !le32toh(m->chunk) ||
-	    le32toh(m->chunk) > FLM_CHUNK_MAX || le32toh(m->eos_count) > FLM_EOS_MAX ||
-	    le32toh(m->bos) >= le32toh(m->vocab) || !memchr(m->name, 0, sizeof(m->name)))
+	if (!has_sizes(m) || !le32toh(m->chunk) || le32toh(m->chunk) > FLM_CHUNK_MAX ||
+	    le32toh(m->eos_count) > FLM_EOS_MAX || le32toh(m->bos) >= le32toh(m->vocab) ||
+	    !memchr(m->name, 0, sizeof(m->name)))
 		return damaged(image, "its model table holds impossible numbers");
 	for (unsigned int i = 0; i < le32toh(m->eos_count); i++)
 		if (le32toh(m->eos[i]) >= le32toh(m->vocab))

@@ -12,8 +12,32 @@
 
 #include "lib/image.h"
 #include "lib/internal.h"
+#include "lib/token.h"
 
 #define UPLOAD_BYTES (4u << 20)		/* a step of upload, checksum and progress */
+
+/*
+ * A model's name is that of somebody's folder: what of it is no character, or would move a
+ * terminal's cursor, is shown as '?'.
+ */
+static void fill_name(char name[FLM_NAME_BYTES], const struct flm_model_desc *m)
+{
+	const char *from = (const char *)m->name;
+	size_t left = strlen(from), n;
+
+	for (; left; from += n, left -= n) {
+		n = token_character(from, left);
+		/* U+0000 to U+001F, U+007F, and U+0080 to U+009F */
+		if (!n || (n == 1 && (*from < ' ' || *from == 0x7f)) ||
+		    (n == 2 && (uint8_t)from[0] == 0xc2 && (uint8_t)from[1] < 0xa0)) {
+			*name++ = '?';
+			n += !n;
+		} else {
+			name = mempcpy(name, from, n);
+		}
+	}
+	*name = 0;
+}
 
 static void fill_info(const struct image *image, struct flm_model_info *info)
 {
@@ -21,7 +45,7 @@ static void fill_info(const struct image *image, struct flm_model_info *info)
 	uint64_t page = 0;
 
 	memset(info, 0, sizeof(*info));
-	snprintf(info->name, sizeof(info->name), "%.63s", (const char *)m->name);
+	fill_name(info->name, m);
 	snprintf(info->card, sizeof(info->card), "%.15s", (const char *)image->file->card);
 	info->cores = le32toh(image->file->cores);
 	info->layers = le32toh(m->layers);

@@ -27,6 +27,9 @@ static const struct change {
 	{ "a newer file major", HEADER, 8, 2, 2, -EPROTO, "file version 2.0" },
 	{ "another instruction set", HEADER, 12, 2, 9, -EPROTO, "instruction set 9.0" },
 	{ "a card's name without end", HEADER, 16, 16, 0, -EBADMSG, "names no card" },
+	{ "a card's name with an escape", HEADER, 17, 1, 0x1b, -EBADMSG, "names no card" },
+	{ "a card's name beyond ASCII", HEADER, 17, 1, 0x9b, -EBADMSG, "names no card" },
+	{ "a card without a name", HEADER, 16, 1, 0, -EBADMSG, "names no card" },
 	{ "no cores", HEADER, 32, 4, 0, -EBADMSG, "names no card" },
 	{ "nine cores", HEADER, 32, 4, 9, -EBADMSG, "names no card" },
 	{ "no section", HEADER, 36, 4, 0, -EBADMSG, "has no program" },
@@ -62,6 +65,14 @@ static const struct change {
 	{ "and its last ones", IN_MODEL, 191, 1, 128, -EBADMSG, "reserved" },
 	{ "an empty vocabulary", IN_MODEL, 28, 4, 0, -EBADMSG, "impossible numbers" },
 	{ "a vocabulary of 2^31", IN_MODEL, 28, 4, 1u << 31, -EBADMSG, "impossible numbers" },
+	{ "no layers", IN_MODEL, 4, 4, 0, -EBADMSG, "impossible numbers" },
+	{ "2^31 layers", IN_MODEL, 4, 4, 1u << 31, -EBADMSG, "impossible numbers" },
+	{ "no hidden size", IN_MODEL, 8, 4, 0, -EBADMSG, "impossible numbers" },
+	{ "a hidden size of 2^32 - 1", IN_MODEL, 8, 4, 0xffffffff, -EBADMSG, "impossible numbers" },
+	{ "a feed-forward size of 2^31", IN_MODEL, 12, 4, 1u << 31, -EBADMSG, "impossible" },
+	{ "no heads", IN_MODEL, 16, 4, 0, -EBADMSG, "impossible numbers" },
+	{ "2^31 KV heads", IN_MODEL, 20, 4, 1u << 31, -EBADMSG, "impossible numbers" },
+	{ "heads of no size", IN_MODEL, 24, 4, 0, -EBADMSG, "impossible numbers" },
 	{ "a context of 0", IN_MODEL, 32, 4, 0, -EBADMSG, "impossible numbers" },
 	{ "a context of 2^32 - 1", IN_MODEL, 32, 4, 0xffffffff, -EBADMSG, "impossible numbers" },
 	{ "a chunk of 0", IN_MODEL, 36, 4, 0, -EBADMSG, "impossible numbers" },
@@ -132,6 +143,32 @@ static void fields(void)
 		flm_seal(&copy);
 		write_file(&copy);
 		probe(c->what, c->want, c->word);
+		free(copy.data);
+	}
+}
+
+/* A name comes from anywhere, and is shown. */
+static void names(void)
+{
+	static const struct { const char *stored, *shown; } cases[] = {
+		{ "m\x1b]0;x\a\n", "m?]0;x??" },
+		{ "\x7f" "\xc2\x9b" "31m", "??31m" },
+		{ "b\xff" "d \xc3\xa4\xe2\x82\xac \xed\xa0\x80", "b?d \xc3\xa4\xe2\x82\xac ???" },
+		{ "0123456789012345678901234567890123456789012345678901234567890a\xc3",
+		  "0123456789012345678901234567890123456789012345678901234567890a?" },
+	};
+	struct flm_model_info info;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct flm_copy copy = copy_good();
+		char *name = (char *)copy.data + get64(flm_row_of(&copy, MODEL) + 8) + 192;
+
+		memset(name, 0, 64);
+		memcpy(name, cases[i].stored, strlen(cases[i].stored));
+		flm_seal(&copy);
+		write_file(&copy);
+		ok(!flm_model_probe(path, &info, NULL) && !strcmp(info.name, cases[i].shown),
+		   "a name is shown without what a terminal obeys: %s", cases[i].shown);
 		free(copy.data);
 	}
 }
@@ -333,6 +370,7 @@ int main(void)
 	   "the sound file says what it is");
 	free(notes);
 	fields();
+	names();
 	lengths();
 	checksums();
 	foreign();
