@@ -213,7 +213,12 @@ int bo_map(struct flm_bo *bo)
 
 PUBLIC void *flm_bo_map(struct flm_bo *bo)
 {
-	return bo->placement == FLM_BO_HOST && !bo_map(bo) ? bo->memory : NULL;
+	if (bo->placement != FLM_BO_HOST) {
+		flm_fail(-EINVAL, "a buffer in the card's memory cannot be mapped; use flm_bo_read() "
+			 "and flm_bo_write(), or a buffer in host memory");
+		return NULL;
+	}
+	return bo_map(bo) ? NULL : bo->memory;
 }
 
 /* ---- Copying; the lock is held ---- */

@@ -129,8 +129,8 @@ void flm_bo_free(struct flm_bo *bo);
 uint64_t flm_bo_bytes(const struct flm_bo *bo);
 
 /*
- * The CPU's view of a host buffer, mapped once and kept until it is freed. NULL for others, and on
- * failure, with the text of flm_error() set.
+ * The CPU's view of a host buffer, mapped once and kept until it is freed. NULL for others and on
+ * failure; flm_error() says which.
  */
 void *flm_bo_map(struct flm_bo *bo);
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include <drm/flightllm_accel.h>
+#include <flightllm/regs.h>
 
 #include "lib/internal.h"
 
@@ -136,6 +137,10 @@ PUBLIC int flm_queue_new(struct flm_context *context, uint32_t cores, unsigned i
 		.kind = DRM_FLIGHTLLM_QUEUE_COMPUTE, .cores = cores, .priority = priority,
 	};
 
+	*queue = NULL;
+	if (priority >= FLM_QUEUE_PRIORITIES)
+		return flm_fail(-EINVAL, "a queue has no priority %u; give it one from 0 to %d",
+				priority, FLM_QUEUE_PRIORITIES - 1);
 	return queue_new(context, &create, queue);
 }
 

@@ -414,20 +414,25 @@ static int check_sampler(const struct flm_sampler *sampler)
 static int check(const struct flm_session *session, const struct flm_request *request)
 {
 	unsigned int used = flm_session_position((struct flm_session *)session);
+	const char *larger = session->capacity < session->model->info.context ?
+			     "begin one with a larger options.context" :
+			     "compile the model with a larger --context";
 
 	if (session->is_lost)
 		return flm_fail(-ECANCELED, "the session was lost in a reset; begin a new one, with the "
 				"model loaded again if the card was reset");
 	if (!request->count && !session->is_pending)
-		return flm_fail(-EINVAL, "nothing to go on from: the session is empty and the prompt "
-				"has no token");
+		return flm_fail(-EINVAL, used ? "nothing to go on from: no token is pending; repeat the "
+				"last one in the prompt, with the session truncated to before it" :
+				"nothing to go on from: the session is empty and the prompt has no "
+				"token; give it one");
 	if (used > session->capacity)	/* a token is pending behind the last position */
 		return flm_fail(-EOVERFLOW, "the context of %u tokens is full; truncate the session, or "
-				"compile the model with a larger --context", session->capacity);
+				"%s", session->capacity, larger);
 	if (request->count > session->capacity - used)
 		return flm_fail(-EOVERFLOW, "the prompt has %u tokens, but %u of the context's %u are "
-				"in use; shorten it, or compile the model with a larger --context",
-				request->count, used, session->capacity);
+				"in use; shorten it, or %s", request->count, used,
+				session->capacity, larger);
 	if (request->stop_count > FLM_STOP_TOKENS)
 		return flm_fail(-EINVAL, "%u stop tokens are more than the card's %u",
 				request->stop_count, FLM_STOP_TOKENS);

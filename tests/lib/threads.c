@@ -393,6 +393,55 @@ static void samplers(void)
 	flm_session_free(session);
 }
 
+static bool says(const char *words)
+{
+	bool does = strstr(flm_error(), words);
+
+	if (!does)
+		printf("# %s\n", flm_error());
+	return does;
+}
+
+/* What is wrong is named, and the remedy is one that helps here. */
+static void texts(void)
+{
+	struct flm_request request = { .tokens = prompts[0], .count = PROMPT };
+	struct flm_session_options options = { .context = 8 };
+	struct flm_session *session, *none = (void *)8;
+	struct flm_context *context;
+	struct flm_result result;
+	struct flm_queue *queue;
+	struct flm_bo *bo;
+
+	if (!ok(!flm_session_new(model, &options, &session) &&
+		!flm_session_generate(session, &request, &result),
+		"a session of 8 positions and a prompt of %d", PROMPT))
+		return;
+	ok(flm_session_generate(session, &request, &result) == -EOVERFLOW &&
+	   says("shorten it, or begin one with a larger options.context"),
+	   "a session that is smaller than the model's can be made larger");
+	request.count = 0;
+	request.generate = 1;
+	ok(flm_session_generate(session, &request, &result) == -EINVAL &&
+	   says("no token is pending; repeat the last one"), "behind a prompt none is pending");
+	flm_session_truncate(session, 0);
+	ok(flm_session_generate(session, &request, &result) == -EINVAL &&
+	   says("the session is empty"), "and an empty session is called so");
+	flm_session_free(session);
+
+	options = (struct flm_session_options) { .priority = 9 };
+	ok(flm_session_new(model, &options, &none) == -EINVAL && !none &&
+	   says("no priority 9; give it one from 0 to 3"), "a session of priority 9");
+	queue = (void *)8;
+	ok(!flm_context_new(device, &context) &&
+	   flm_queue_new(context, 0, 4, &queue) == -EINVAL && !queue &&
+	   says("no priority 4; give it one from 0 to 3"), "a queue of priority 4");
+	flm_context_free(context);
+	ok(!flm_bo_new(device, FLM_BO_HBM, 0, 4096, &bo) && !flm_bo_map(bo) &&
+	   says("cannot be mapped; use flm_bo_read()"), "the CPU has no view of HBM");
+	flm_bo_free(bo);
+}
+
 /* ---- Nothing is left ---- */
 
 /* Queues that can still be made. */
@@ -527,6 +576,7 @@ int main(void)
 	cuts();
 	edges();
 	samplers();
+	texts();
 	waits();
 	nothing_left();
 	full();
