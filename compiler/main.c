@@ -3,6 +3,7 @@
  * flightllm-cc: a model in, a program file for a FlightLLM card out. Options here, and the list
  * of passes in compile(); each pass can be printed with -d.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -65,10 +66,13 @@ static const struct option long_options[] = {
 
 static uint64_t number(const char *option, const char *text, uint64_t min, uint64_t max)
 {
+	int base = text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10;
+	unsigned long long n;
 	char *end;
-	unsigned long long n = strtoull(text, &end, 0);
 
-	if (!*text || *text == '-' || *end || n < min || n > max)
+	errno = 0;
+	n = strtoull(text, &end, base);		/* 010 is ten */
+	if (errno || !isdigit((unsigned char)*text) || *end || n < min || n > max)
 		die_with(EXIT_USAGE, "%s %s: must be a number from %llu to %llu", option, text,
 			 (unsigned long long)min, (unsigned long long)max);
 	return n;

@@ -178,11 +178,12 @@ struct flm_device *open_device(const struct common *common, const char *model_pa
 uint64_t parse_count(const struct common *common, const char *option, const char *text,
 		     uint64_t least, uint64_t most)
 {
-	char *end;
+	int base = text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10;
 	unsigned long long value;
+	char *end;
 
 	errno = 0;
-	value = strtoull(text, &end, 0);
+	value = strtoull(text, &end, base);	/* 010 is ten */
 	if (errno || !isdigit((unsigned char)text[0]) || *end || value < least || value > most)
 		fail(common, EXIT_USAGE, "%s takes a whole number from %llu to %llu, not '%s'",
 		     option, (unsigned long long)least, (unsigned long long)most, text);

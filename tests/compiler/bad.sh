@@ -77,7 +77,15 @@ bad unknown-block 2 good -o out.flm --hadamard qkv=48
 bad unknown-pass 2 good -d schedule
 bad context-is-no-number 2 good -o out.flm --context many
 bad context-is-negative 2 good -o out.flm --context -1
+bad seed-is-negative 2 --synthetic 'tiny: -1' -o out.flm
+bad seed-is-too-large 2 --synthetic tiny:99999999999999999999 -o out.flm
 bad no-threads 2 good -o out.flm --threads 0
+
+# A leading zero is no octal.
+"$cc" --synthetic tiny:010 -o ten.flm --no-progress >/dev/null &&
+	"$cc" --synthetic tiny:10 -o 10.flm --no-progress >/dev/null
+cmp -s ten.flm 10.flm && say ok "a seed of 010 is ten" || say "not ok" "a seed of 010 is ten"
+rm -f ten.flm 10.flm
 
 # --- the model's directory ---
 

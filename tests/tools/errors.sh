@@ -39,10 +39,18 @@ refused 2 "--no-card takes no value" "flightllm-vm's option with a value too man
 
 # --- numbers and names ---
 
-for n in x -1 '' 1048577 1e3 99999999999999999999; do
+for n in x -1 '' 1048577 1e3 99999999999999999999 0x 08x ' 8'; do
 	refused 2 "-n takes a whole number from 0 to 1048576, not '$n'" "run -n '$n'" \
 		flightllm run fables.flm -n "$n" --emulate
 done
+# counts WORD TOKENS: -n WORD is so many tokens.
+counts() {
+	run_in "" flightllm run fables.flm --emulate --ignore-eos -q --json -n "$1"
+	ok "run -n '$1' is $2 tokens" grep -q "\"tokens\": $2,\$" "$work/out"
+}
+counts 010 10
+counts 08 8
+counts 0x10 16
 refused 2 "--temp takes a number from 0 to 100, not 'nan'" "a temperature that is no number" \
 	flightllm run fables.flm --temp nan --emulate
 refused 2 "--top-p takes a number from 0 to 1, not '1.5'" "a probability above 1" \
