@@ -114,6 +114,9 @@ static void print_program(const struct dis *dis)
 	if (entries > FLM_ENTRIES_MAX ||
 	    sizeof(*program) + entries * sizeof(program->entry[0]) > bytes)
 		damaged(dis, "the header of its program is damaged");
+	if (dis->entry >= (int)entries)
+		fail(&dis->common, EXIT_USAGE, "--entry %d: the program of %s has %u entries, from 0 "
+		     "on; name one of them", dis->entry, dis->path, entries);
 	for (uint32_t e = 0; e < entries; e++) {
 		for (int u = 0; u < FLM_UNITS; u++) {
 			uint32_t at = le32toh(program->entry[e].stream[u].offset);

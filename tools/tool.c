@@ -169,6 +169,9 @@ struct flm_device *open_device(const struct common *common, const char *model_pa
 			fail(common, EXIT_USAGE, "--emulate=%s: %s", common->profile, flm_error());
 	} else {
 		ret = flm_device_open(common->device, &device);
+		if (ret == -EINVAL)
+			fail(common, EXIT_USAGE, "%s: %s",
+			     common->device ? "--device" : "FLIGHTLLM_DEVICE", flm_error());
 	}
 	if (ret)
 		fail_flm(common, ret);

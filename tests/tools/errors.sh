@@ -62,6 +62,8 @@ refused 2 "--windows takes a whole number from 1" "no windows" \
 	flightllm perplexity fables.flm --file x --windows 0
 refused 2 "--entry takes a whole number from 0 to 7, not '8'" "an entry that is none" \
 	flightllm dis fables.flm --entry 8
+refused 2 "--entry 5: the program of fables.flm has 2 entries, from 0 on" "an entry beyond the last" \
+	flightllm dis fables.flm --entry 5
 refused 2 "--unit takes ld, st, mm, mv, misc or sys, not 'alu'" "a unit that is none" \
 	flightllm dis fables.flm --unit alu
 refused 2 "--stop takes a text that is not empty" "an empty stop text" flightllm run fables.flm --stop ''
@@ -99,8 +101,12 @@ refused 2 "takes one model file and --file TEXT" "perplexity without a text" \
 for c in "run fables.flm" "bench fables.flm" "perplexity fables.flm --file $model/eval.txt" info; do
 	refused 2 "--emulate=u9000: no card is called 'u9000'; u280, vhk158, u280x and tiny are" \
 		"an unknown card to emulate for ${c%% *}" flightllm $c --emulate=u9000
+	refused 2 "--device: no card is called 'u9000'; u280, vhk158, u280x and tiny are" \
+		"an unknown card named as a device for ${c%% *}" flightllm $c -d emulate:u9000
 	refused 3 "no card" "a card that is not there for ${c%% *}" flightllm $c -d /dev/accel/accel4711
 done
+FLIGHTLLM_DEVICE=emulate:u9000 refused 2 "FLIGHTLLM_DEVICE: no card is called 'u9000'" \
+	"an unknown card in the environment" flightllm info
 refused 3 "no card" "a PCI address without a card" flightllm info -d 0000:ff:1f.7
 refused 2 "no card is called 'u9000'; u280, vhk158, u280x and tiny are" "an unknown card of the emulator" \
 	flightllm-emu --socket s --card u9000
