@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,9 +36,12 @@ static const char *const units[FLM_UNITS] = { "ld", "st", "mm", "mv", "misc", "s
 struct dis {
 	struct common common;
 	const char *path;
-	const uint8_t *data;		/* the file */
-	size_t bytes;
-	const struct flm_section *program, *map;
+	int fd;
+	uint64_t bytes;			/* of the file */
+	struct flm_program *program;
+	uint64_t program_bytes;
+	struct flm_map *map;		/* map_rows of them; NULL: the file has none */
+	uint64_t map_rows;
 	int entry, unit;		/* -1: all */
 	json_t *json;			/* array of instructions, or NULL */
 };
@@ -51,27 +53,45 @@ static void damaged(const struct dis *dis, const char *what)
 	     dis->path, what);
 }
 
-/* A part of the file that must lie inside it. */
-static const void *inside(const struct dis *dis, uint64_t offset, uint64_t bytes)
+/* A part of the file that must lie inside it, as the caller's memory. */
+static void *read_part(const struct dis *dis, uint64_t offset, uint64_t bytes)
 {
+	char *part;
+
 	if (offset > dis->bytes || bytes > dis->bytes - offset)
 		damaged(dis, "it is cut off");
-	return dis->data + offset;
+	part = malloc(bytes + !bytes);
+	if (!part)
+		fail(&dis->common, EXIT_FAILED, "no memory for %llu bytes of %s",
+		     (unsigned long long)bytes, dis->path);
+	for (uint64_t at = 0; at < bytes; ) {
+		ssize_t n = pread(dis->fd, part + at, bytes - at, offset + at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			damaged(dis, n ? strerror(errno) : "it has become shorter while it was read");
+		at += n;
+	}
+	return part;
 }
 
 static void print_names(const struct dis *dis, int entry, int unit, uint32_t word)
 {
-	const struct flm_map *map;
-	uint64_t rows;
-
-	if (!dis->map || dis->json)
+	if (dis->json)
 		return;
-	rows = le64toh(dis->map->bytes) / sizeof(*map);
-	map = inside(dis, le64toh(dis->map->offset), rows * sizeof(*map));
-	for (uint64_t i = 0; i < rows; i++)
-		if ((int)le32toh(map[i].entry) == entry && (int)le32toh(map[i].unit) == unit &&
-		    le32toh(map[i].first) == word)
-			printf("# %.48s\n", (const char *)map[i].name);
+	for (uint64_t i = 0; i < dis->map_rows; i++) {
+		const struct flm_map *row = &dis->map[i];
+
+		if ((int)le32toh(row->entry) != entry || (int)le32toh(row->unit) != unit ||
+		    le32toh(row->first) != word)
+			continue;
+		printf("# ");
+		/* What a file says is not for the terminal to obey. */
+		for (size_t c = 0; c < sizeof(row->name) && row->name[c]; c++)
+			putchar(row->name[c] >= ' ' && row->name[c] <= '~' ? row->name[c] : '?');
+		putchar('\n');
+	}
 }
 
 static void print_stream(const struct dis *dis, const uint32_t *words, uint32_t count, int entry,
@@ -104,8 +124,8 @@ static void print_stream(const struct dis *dis, const uint32_t *words, uint32_t 
 
 static void print_program(const struct dis *dis)
 {
-	uint64_t offset = le64toh(dis->program->offset), bytes = le64toh(dis->program->bytes);
-	const struct flm_program *program = inside(dis, offset, bytes);
+	const struct flm_program *program = dis->program;
+	uint64_t bytes = dis->program_bytes;
 	uint32_t entries;
 
 	if (bytes < sizeof(*program) || le32toh(program->magic) != FLM_PROGRAM_MAGIC)
@@ -140,43 +160,36 @@ static void print_program(const struct dis *dis)
 	}
 }
 
-static void map_file(struct dis *dis)
+static void read_sections(struct dis *dis)
 {
-	int fd = open(dis->path, O_RDONLY | O_CLOEXEC);
-	struct stat info;
-	void *data;
-
-	if (fd < 0 || fstat(fd, &info))
-		fail(&dis->common, EXIT_FAILED, "%s: %s", dis->path, strerror(errno));
-	data = mmap(NULL, info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (data == MAP_FAILED)
-		fail(&dis->common, EXIT_FAILED, "%s: %s", dis->path, strerror(errno));
-	close(fd);
-	dis->data = data;
-	dis->bytes = info.st_size;
-}
-
-static void find_sections(struct dis *dis)
-{
-	const struct flm_file *file = inside(dis, 0, sizeof(*file));
-	const struct flm_section *sections;
+	struct flm_file *file = read_part(dis, 0, sizeof(*file));
 	uint32_t count = le32toh(file->sections);
+	struct flm_section *sections = read_part(dis, sizeof(*file),
+						 (uint64_t)count * sizeof(*sections));
 
-	sections = inside(dis, sizeof(*file), (uint64_t)count * sizeof(*sections));
 	for (uint32_t i = 0; i < count; i++) {
-		if (le32toh(sections[i].kind) == FLM_SECTION_PROGRAM)
-			dis->program = &sections[i];
-		else if (le32toh(sections[i].kind) == FLM_SECTION_MAP)
-			dis->map = &sections[i];
+		uint32_t kind = le32toh(sections[i].kind);
+		uint64_t offset = le64toh(sections[i].offset), bytes = le64toh(sections[i].bytes);
+
+		if (kind == FLM_SECTION_PROGRAM && !dis->program) {
+			dis->program = read_part(dis, offset, bytes);
+			dis->program_bytes = bytes;
+		} else if (kind == FLM_SECTION_MAP && !dis->map) {
+			dis->map = read_part(dis, offset, bytes);
+			dis->map_rows = bytes / sizeof(*dis->map);
+		}
 	}
 	if (!dis->program)
 		damaged(dis, "it holds no program");
+	free(sections);
+	free(file);
 }
 
 static int dis_main(int argc, char **argv)
 {
 	struct dis dis = { .common.command = &dis_command, .entry = -1, .unit = -1 };
 	struct flm_model_info info;
+	struct stat status;
 	int option;
 
 	while ((option = next_option(&dis.common, argc, argv, "", options)) != -1) {
@@ -199,13 +212,18 @@ static int dis_main(int argc, char **argv)
 		fail(&dis.common, EXIT_USAGE, "takes one model file; 'flightllm dis --help' says more");
 	dis.path = argv[optind];
 	probe_model(&dis.common, dis.path, &info, NULL);
-	map_file(&dis);
+	dis.fd = open(dis.path, O_RDONLY | O_CLOEXEC);
+	if (dis.fd < 0 || fstat(dis.fd, &status))
+		fail(&dis.common, EXIT_FAILED, "%s: %s", dis.path, strerror(errno));
+	dis.bytes = status.st_size;
 	dis.json = dis.common.json ? json_array() : NULL;
-	find_sections(&dis);
+	read_sections(&dis);
 	print_program(&dis);
 	if (dis.json)
 		print_json(json_pack("{s:o}", "instructions", dis.json));
-	munmap((void *)dis.data, dis.bytes);
+	free(dis.map);
+	free(dis.program);
+	close(dis.fd);
 	return EXIT_DONE;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * The .flm file: what flightllm-cc writes and the library maps and uploads.
+ * The .flm file: what flightllm-cc writes and the library uploads; all of it can be mapped.
  *
  *	struct flm_file			the header, at 0
  *	struct flm_section[sections]	behind it
