@@ -10,6 +10,9 @@
 #include "emulator/core.h"
 #include "emulator/math.h"
 
+#define CYCLE_BYTES	64		/* what a core takes in a cycle */
+#define PART_BYTES	(1u << 20)	/* moved from one look whether the pass is to stop to the next */
+
 static const struct unit *sys_of(const struct core *core)
 {
 	return &core->units[FLM_UNIT_SYS];
@@ -49,7 +52,30 @@ static int take_rows(struct core *core)
 	return 0;
 }
 
-/* Buffers have the same size in all cores, so what the sender may write it may write in each. */
+/* A core takes so many bytes of a row or list. True once the pass is to stop. */
+static bool takes(struct core *core, uint64_t bytes)
+{
+	return core_step(core, (bytes + CYCLE_BYTES - 1) / CYCLE_BYTES);
+}
+
+/* One row to one core. */
+static int give_row(struct core *to, uint8_t *at, const uint8_t *from, uint64_t bytes)
+{
+	uint64_t done, n;
+
+	for (done = 0; done < bytes; done += n) {
+		n = bytes - done < PART_BYTES ? bytes - done : PART_BYTES;
+		if (takes(to, n))
+			return -1;
+		memcpy(at + done, from + done, n);
+	}
+	return 0;
+}
+
+/*
+ * Buffers have the same size in all cores, so what the sender may write it may write in each. A
+ * pass that is to stop is left half done: the cores find out by themselves.
+ */
 static int give_rows(struct core *from, struct core *const *cores, unsigned int count)
 {
 	const struct insn *insn = &sys_of(from)->insn;
@@ -66,11 +92,10 @@ static int give_rows(struct core *from, struct core *const *cores, unsigned int 
 	for (k = 0; k < count; k++) {
 		uint8_t *at = core_out(cores[k], place, 0, rows, dst_pitch, bytes, 1);
 
-		for (r = 0; r < rows; r++) {
-			if (r % 1024 == 1023 && core_step(from, 1024))
+		for (r = 0; r < rows; r++)
+			if (give_row(cores[k], at + r * dst_pitch,
+				     from->scratch->bytes + r * src_pitch, bytes))
 				return 0;
-			memcpy(at + r * dst_pitch, from->scratch->bytes + r * src_pitch, bytes);
-		}
 	}
 	return 0;
 }
@@ -111,6 +136,17 @@ static uint32_t greater(uint32_t m, uint32_t x)
 	return b > a ? x : m;
 }
 
+/* Each core takes a part of a list, `left` bytes of which are left. */
+static bool all_take(struct core *const *cores, unsigned int count, uint64_t left)
+{
+	bool stops = false;
+	unsigned int k;
+
+	for (k = 0; k < count; k++)
+		stops |= takes(cores[k], left < PART_BYTES ? left : PART_BYTES);
+	return stops;
+}
+
 /* allmax and allsum: a value of each core at the same index becomes one value in all of them. */
 static struct core *reduce(struct core *const *cores, unsigned int count, bool is_sum)
 {
@@ -134,6 +170,8 @@ static struct core *reduce(struct core *const *cores, unsigned int count, bool i
 	for (i = 0; i < values; i++) {
 		uint32_t result = load_word(at[0] + 4 * i);
 
+		if (i % (PART_BYTES / 4) == 0 && all_take(cores, count, 4 * (values - i)))
+			return NULL;
 		/* One core alone still writes its NaN in the one form there is. */
 		if (!is_sum)
 			result = greater(result, result);
@@ -192,6 +230,8 @@ static struct core *best(struct core *const *cores, unsigned int count)
 				e->rank = math_rank(logit, e->id);
 		}
 	}
+	if (all_take(cores, count, own * sizeof(struct flm_candidate)))
+		return NULL;
 	qsort(entries, total, sizeof(entries[0]), compare_entries);
 	for (k = 0; k < count; k++) {
 		for (i = 0; i < own; i++) {
@@ -204,6 +244,11 @@ static struct core *best(struct core *const *cores, unsigned int count)
 
 struct core *exchange_run(struct core *const *cores, unsigned int count)
 {
+	unsigned int i;
+
+	/* The meeting itself. */
+	for (i = 0; i < count; i++)
+		core_step(cores[i], 1);
 	switch (sys_of(cores[0])->insn.kind) {
 	case FLM_INSN_SYS_GATHER:
 		return gather(cores, count);

@@ -10,6 +10,8 @@
 #include "emulator/expand.h"
 #include "emulator/math.h"
 
+#define PART_POSITIONS	16384	/* of qk, from one look whether the pass is to stop to the next */
+
 struct linear {
 	uint64_t segment, table, row, step, strips;
 	const struct place *w, *idx, *a, *a_scales, *out, *factor, *bias;
@@ -289,6 +291,26 @@ static uint64_t scale_bytes(uint64_t columns)
 	return (columns + FLM_GROUP - 1) / FLM_GROUP * sizeof(float);
 }
 
+/* In parts: a run may have millions of positions, and nobody waits so long for the pass to stop. */
+static int score_keys(struct core *core, const struct attention *op, const struct checked *ok,
+		      const struct run *run, float *scores)
+{
+	uint64_t p, n;
+
+	for (p = run->first; p < run->end; p += n) {
+		if (core_step(core, 0))
+			return -1;
+		n = run->end - p < PART_POSITIONS ? run->end - p : PART_POSITIONS;
+		core->dot->keys((const int8_t *)ok->a + run->token * op->a_pitch,
+				ok->a_scales + run->token * op->a_scale_pitch,
+				(const int8_t *)ok->b + p * op->b_pitch, op->b_pitch,
+				ok->b_scales + p * op->b_scale_pitch, op->b_scale_pitch,
+				(uint32_t)op->dim, (uint32_t)n, scores + p);
+		core_count(op->macs, n * op->dim);
+	}
+	return 0;
+}
+
 static int run_qk(struct core *core, const struct attention *op)
 {
 	uint64_t bytes = op->positions * sizeof(float), t;
@@ -304,23 +326,17 @@ static int run_qk(struct core *core, const struct attention *op)
 			return -1;
 		if (ok.mask)
 			memset(scores, 0, bytes);
-		while (next_run(op, ok.mask, &run)) {
-			core->dot->keys((const int8_t *)ok.a + t * op->a_pitch,
-					ok.a_scales + t * op->a_scale_pitch,
-					(const int8_t *)ok.b + run.first * op->b_pitch, op->b_pitch,
-					ok.b_scales + run.first * op->b_scale_pitch,
-					op->b_scale_pitch, (uint32_t)op->dim,
-					(uint32_t)(run.end - run.first), scores + run.first);
-			core_count(op->macs, (run.end - run.first) * op->dim);
-		}
+		while (next_run(op, ok.mask, &run))
+			if (score_keys(core, op, &ok, &run, scores))
+				return -1;
 		store_written(ok.out + t * op->out_pitch, scores, op->positions);
 	}
 	return 0;
 }
 
 /* A run starts at a group's first position, because KEY and blocks are multiples of groups. */
-static void add_values(struct core *core, const struct attention *op, const struct checked *ok,
-		       const struct run *run, float *acc)
+static int add_values(struct core *core, const struct attention *op, const struct checked *ok,
+		      const struct run *run, float *acc)
 {
 	const int8_t *a = (const int8_t *)ok->a + run->token * op->a_pitch;
 	const uint8_t *a_scales = ok->a_scales + run->token * op->a_scale_pitch;
@@ -330,14 +346,17 @@ static void add_values(struct core *core, const struct attention *op, const stru
 	for (p = run->first; p < run->end; p += FLM_GROUP) {
 		float scale;
 
+		if (core_step(core, 0))
+			return -1;
 		n = run->end - p < FLM_GROUP ? run->end - p : FLM_GROUP;
 		memcpy(&scale, a_scales + p / FLM_GROUP * sizeof(scale), sizeof(scale));
 		core->dot->values(a + p, (const int8_t *)ok->b + p * op->b_pitch, op->b_pitch,
 				  (uint32_t)n, (uint32_t)op->dim, sums);
 		for (d = 0; d < op->dim; d++)
 			acc[d] = acc[d] + (float)sums[d] * scale;
+		core_count(op->macs, n * op->dim);
 	}
-	core_count(op->macs, (run->end - run->first) * op->dim);
+	return 0;
 }
 
 static int run_pv(struct core *core, const struct attention *op)
@@ -359,7 +378,8 @@ static int run_pv(struct core *core, const struct attention *op)
 		if (!(op->flags & FLM_MM_PV_FIRST))
 			memcpy(acc, ok.out + t * op->out_pitch, bytes);
 		while (next_run(op, ok.mask, &run))
-			add_values(core, op, &ok, &run, acc);
+			if (add_values(core, op, &ok, &run, acc))
+				return -1;
 		store_written(ok.out + t * op->out_pitch, acc, op->dim);
 	}
 	return 0;

@@ -421,7 +421,8 @@ static int run_topk(struct core *core, struct sfu *op)
 		if (row_begins(core, op))
 			return -1;
 		load_floats(a, op->a + r * op->a_pitch, op->cols);
-		topk_row(a, op->cols, (uint32_t)op->pos, op->imm, best);
+		if (topk_row(core, a, op->cols, (uint32_t)op->pos, op->imm, best))
+			return -1;
 		memcpy(op->out + r * op->out_pitch, best, op->imm * sizeof(best[0]));
 	}
 	return 0;

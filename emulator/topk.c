@@ -11,6 +11,8 @@
 
 #include "emulator/math.h"
 
+#define PART_COLS	65536	/* from one look whether the pass is to stop to the next */
+
 static int compare_ranks(const void *a, const void *b)
 {
 	uint64_t x, y;
@@ -35,8 +37,8 @@ static void replace_least(uint64_t *heap, uint32_t count, uint64_t rank)
 	heap[at] = rank;
 }
 
-void topk_row(const float *logits, uint32_t cols, uint32_t first_id, uint32_t count,
-	      struct flm_candidate *best)
+int topk_row(struct core *core, const float *logits, uint32_t cols, uint32_t first_id,
+	     uint32_t count, struct flm_candidate *best)
 {
 	/* 0 is below every rank: that of -infinity has bits, too. */
 	uint64_t heap[FLM_TOPK_MAX] = { 0 };
@@ -45,6 +47,8 @@ void topk_row(const float *logits, uint32_t cols, uint32_t first_id, uint32_t co
 	for (i = 0; i < cols; i++) {
 		uint64_t rank = math_rank(logits[i], first_id + i);
 
+		if (i % PART_COLS == PART_COLS - 1 && core_step(core, 0))
+			return -1;
 		if (rank > heap[0])
 			replace_least(heap, count, rank);
 	}
@@ -62,6 +66,7 @@ void topk_row(const float *logits, uint32_t cols, uint32_t first_id, uint32_t co
 		best[i].logit = htole32(math_bits(logit));
 		best[i].id = htole32(id);
 	}
+	return 0;
 }
 
 /* The first of a pass that ends with a token is remembered; the pass compares and chooses. */

@@ -34,6 +34,15 @@ static void costs(struct bench *b)
 		{ "MV, 64 x 32 MACs and a row: 32 + 1",
 		  "@mv\nmv.qk a=act:0 a_scales=act:4096 b=act:8192 b_scales=act:16384 out=glb:0 "
 		  "b_pitch=32 b_scale_pitch=4 dim=32 positions=64/64", 1, 34 },
+		{ "a barrier: 1", "@sys\nbarrier", 2, 2 },
+		{ "4 rows of 100 bytes from each of two cores to both: 2 x 4 x 2 + 1",
+		  "@sys\ngather src=act:0 src_pitch=128 dst=act:8192 dst_pitch=128 rows=4/4 "
+		  "bytes=100/100", 2, 18 },
+		{ "the greatest of 100 values, 400 bytes: 7 + 1",
+		  "@sys\nallmax src=act:0 count=100/100", 2, 9 },
+		{ "sums of 100 values: the same", "@sys\nallsum src=act:0 count=100/100", 2, 9 },
+		{ "the best of 10 candidates, 80 bytes: 2 + 1",
+		  "@sys\nalltopk src=act:0 count=10", 2, 4 },
 	};
 	struct rig *rigs[] = { bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0),
 			       bench_rig(b, FLM_QUEUE_COMPUTE, 3, 0) };
@@ -87,6 +96,7 @@ static void parts(struct bench *b)
 struct endless {
 	struct bench *b;
 	struct rig *rig;
+	uint32_t cores;
 };
 
 /* RESET in the middle of a job, then the job anew for the next try. */
@@ -98,7 +108,7 @@ static double reset_midway(void *opaque)
 
 	UNTIL(busy_us(e->rig) > 0);
 	took = bench_reset(e->b, e->rig);
-	bench_enable(e->b, e->rig, FLM_QUEUE_COMPUTE, 1, 1, 0);
+	bench_enable(e->b, e->rig, FLM_QUEUE_COMPUTE, e->cores, 1, 0);
 	slot = bench_slot(e->rig);
 	bench_post(e->b, e->rig, &slot);
 	return took;
@@ -108,7 +118,7 @@ static double reset_midway(void *opaque)
 static void hangs(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
-	struct endless endless = { b, r };
+	struct endless endless = { b, r, 1 };
 	double start = seconds(), took;
 	struct flm_slot slot;
 	bool is_soon;
@@ -125,6 +135,82 @@ static void hangs(struct bench *b)
 	ok(is_soon, "RESET ends it in the middle, after %.1f ms", took * 1e3);
 }
 
+/*
+ * Instructions that are one row, one token or one exchange and yet take long, so many times: they
+ * tell what they cost and stop in their middle, as all others. u280, for the size of its buffers.
+ */
+static const struct {
+	const char *what, *program;
+	unsigned int cores;
+	unsigned int times;	/* for its cost; RESET meets a thousand of them */
+} lasting[] = {
+	{ "mv.pv over 8,388,608 positions",
+	  "@mv\nloop sub=%u bound=%u body=14\nmv.pv a=act:0 a_scales=glb:0 b=wgt:0 b_pitch=0 "
+	  "dim=1024 positions=8388608/8388608 out=glb:700000\nend", 1, 1 },
+	{ "mv.qk over 2,097,152 positions",
+	  "@mv\nloop sub=%u bound=%u body=16\nmv.qk a=wgt:0 a_scales=wgt:2048 b=wgt:4096 "
+	  "b_pitch=0 b_scales=wgt:8192 b_scale_pitch=0 dim=1024 positions=2097152/2097152 "
+	  "out=act:0\nend", 1, 1000 },
+	{ "a gather of 1,023 times 8 MiB",
+	  "@sys\nloop sub=%u bound=%u body=10\ngather src=act:0 src_pitch=0 dst=act:0 dst_pitch=0 "
+	  "rows=1023/1023 bytes=8388608/8388608\nend", 1, 1 },
+	{ "the greatest of 2,097,152 values in three cores",
+	  "@sys\nloop sub=%u bound=%u body=5\nallmax src=act:0 count=2097152/2097152\nend", 3,
+	  1000 },
+	{ "the 1,024 best of 2,097,152 logits that ascend",
+	  "@ld\nld seg=2 dst=act:0 rows=1/1 bytes=8388608/8388608 release=misc\n"
+	  "@misc\nmisc.copy a=act:0 out=act:0 rows=1/1 cols=1/1 wait=ld\n"
+	  "loop sub=%u bound=%u body=21\nmisc.topk a=act:0 out=glb:0 rows=1000/1000 "
+	  "cols=2097152/2097152 imm=1024\nend", 1, 1000 },
+};
+
+/* Whether one try sees busy_us move while the job has reached no point. The queue is left empty. */
+static bool tells_midway(struct bench *b, struct rig *r, uint32_t cores)
+{
+	struct flm_slot slot = bench_slot(r);
+	bool is_told;
+
+	bench_post(b, r, &slot);
+	UNTIL(busy_us(r) || le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE)));
+	is_told = busy_us(r) && !le64toh(__atomic_load_n(&r->status->points, __ATOMIC_ACQUIRE));
+	bench_reset(b, r);
+	bench_enable(b, r, FLM_QUEUE_COMPUTE, cores, 1, 0);
+	return is_told;
+}
+
+static void lasts(struct bench *b)
+{
+	float *ascending = bench_alloc(b, 8 << 20);
+
+	for (unsigned int i = 0; i < 2 << 20; i++)
+		ascending[i] = i;
+	for (size_t i = 0; i < sizeof(lasting) / sizeof(lasting[0]); i++) {
+		uint32_t cores = (1u << lasting[i].cores) - 1;
+		struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, cores, 0);
+		struct endless endless = { b, r, cores };
+		bool is_told = false, is_soon;
+		struct flm_slot slot;
+		char program[512];
+		double took;
+
+		bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, ascending), 8 << 20, FLM_RIGHT_R);
+		bench_job(r, 1);
+		snprintf(program, sizeof(program), lasting[i].program, lasting[i].times,
+			 lasting[i].times);
+		bench_program(r, lasting[i].cores, program);
+		for (unsigned int try = 0; try < TRIES && !is_told; try++)
+			is_told = tells_midway(b, r, cores);
+		ok(is_told, "%s: its cost is told before it ends", lasting[i].what);
+		snprintf(program, sizeof(program), lasting[i].program, 1000, 1000);
+		bench_program(r, lasting[i].cores, program);
+		slot = bench_slot(r);
+		bench_post(b, r, &slot);
+		is_soon = comes_soon(reset_midway, &endless, &took);
+		ok(is_soon, "RESET ends it in the middle, after %.1f ms", took * 1e3);
+		bench_reset(b, r);
+	}
+}
+
 int main(void)
 {
 	struct bench b;
@@ -133,6 +219,9 @@ int main(void)
 	costs(&b);
 	parts(&b);
 	hangs(&b);
+	bench_close(&b);
+	bench_open(&b, "u280");
+	lasts(&b);
 	bench_close(&b);
 	return done_testing();
 }
