@@ -160,6 +160,8 @@ __attribute__((format(printf, 2, 3))) void card_trace(struct card *card, const c
 /* queue.c; the lock is held. */
 void queue_command(struct card *card, unsigned int number, uint32_t command);
 void queue_kick(struct card *card, unsigned int number);
+/* In DISABLED any value, else one that ENABLE would take. */
+void queue_prioritise(struct card *card, unsigned int number, uint32_t priority);
 void queue_drop_all(struct card *card);
 /* All queues as after power-on; no worker has one. */
 void queue_forget_all(struct card *card);

@@ -73,6 +73,8 @@ static void queue_halt(struct card *card, struct queue *q, unsigned int error)
 	card_trace(card, "queue=%u halted error=%u", number_of(card, q), error);
 	if (q->command == FLM_QUEUE_DISABLE)
 		queue_drop(q);
+	/* The cores that it waited for may have been reserved for it. */
+	pthread_cond_broadcast(&card->work);
 	card_event(card, FLM_REG_FIELD(EVENTS, QUEUE, 1));
 }
 
@@ -247,6 +249,18 @@ void queue_command(struct card *card, unsigned int number, uint32_t command)
 	} else if (command == FLM_QUEUE_RESET) {
 		queue_drop(q);
 	}
+	/* Others may have waited behind its reservation. */
+	pthread_cond_broadcast(&card->work);
+}
+
+void queue_prioritise(struct card *card, unsigned int number, uint32_t priority)
+{
+	struct queue *q = &card->queues[number];
+
+	if (priority >= FLM_QUEUE_PRIORITIES && q->state != FLM_QUEUE_DISABLED)
+		return;
+	q->priority = priority;
+	pthread_cond_broadcast(&card->work);
 }
 
 /* ---- The choice ---- */

@@ -234,6 +234,10 @@ static void write_queue(struct card *card, uint32_t reg, uint64_t value, uint64_
 		queue_command(card, card->queue_select, value);
 		return;
 	}
+	if (reg == FLM_REG_QUEUE_PRIORITY) {
+		queue_prioritise(card, card->queue_select, value);
+		return;
+	}
 	switch (reg) {
 	case FLM_REG_QUEUE_KIND: narrow = &q->kind; break;
 	case FLM_REG_QUEUE_SLOTS_LOG2: narrow = &q->slots_log2; break;
@@ -241,17 +245,11 @@ static void write_queue(struct card *card, uint32_t reg, uint64_t value, uint64_
 	case FLM_REG_QUEUE_DONE: wide = &q->done; break;
 	case FLM_REG_QUEUE_STATUS: wide = &q->status; break;
 	case FLM_REG_QUEUE_CONTEXT: wide = &q->context; break;
-	case FLM_REG_QUEUE_PRIORITY: narrow = &q->priority; break;
 	case FLM_REG_QUEUE_QUANTUM_US: narrow = &q->quantum_us; break;
 	case FLM_REG_QUEUE_CORES: narrow = &q->cores; break;
 	case FLM_REG_QUEUE_VECTOR: narrow = &q->vector; break;
 	case FLM_REG_QUEUE_WATCHDOG: wide = &q->watchdog; break;
 	default: return;
-	}
-	if (reg == FLM_REG_QUEUE_PRIORITY) {
-		if (value < FLM_QUEUE_PRIORITIES || q->state == FLM_QUEUE_DISABLED)
-			q->priority = value;
-		return;
 	}
 	if (q->state != FLM_QUEUE_DISABLED || q->command)
 		return;

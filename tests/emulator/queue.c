@@ -272,6 +272,53 @@ static void turns(struct bench *b)
 	   "CORE_RESET ends that too");
 }
 
+/*
+ * A job on a core that is free waits behind a wider one's reservation, until that goes: the choice
+ * is made anew, though no job ends and no doorbell rings; or until it has a higher priority itself.
+ */
+static void reservations(struct bench *b)
+{
+	static const struct {
+		const char *what;
+		unsigned int command;	/* to the wide one; 0: the narrow one's priority */
+	} ways[] = {
+		{ "RESET of the one that waited", FLM_QUEUE_RESET },
+		{ "DISABLE of the one that waited", FLM_QUEUE_DISABLE },
+		{ "a higher priority", 0 },
+	};
+	struct rig *endless = runner(b, 2, 1, 0), *wide = runner(b, 3, 1, 0);
+	struct rig *narrow = runner(b, 1, 1, 0);
+
+	bench_program(endless, 1, "@sys\n" PROGRAM_ENDLESS);
+	start(b, endless, 0);
+	UNTIL(__atomic_load_n(&endless->status->running, __ATOMIC_ACQUIRE));
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		uint64_t asked = le64toh(__atomic_load_n(&endless->status->heartbeat_us,
+							 __ATOMIC_ACQUIRE));
+		bool has_waited;
+
+		start(b, wide, 3);
+		/* Card time must pass before it has waited longer than its quantum of 0. */
+		UNTIL(le64toh(__atomic_load_n(&endless->status->heartbeat_us, __ATOMIC_ACQUIRE)) >
+		      asked + 1);
+		start(b, narrow, 3);
+		pause_ms(20);
+		has_waited = !narrow->status->head;
+		set(b, FLM_REG_QUEUE_SELECT, ways[i].command ? wide->queue : narrow->queue, 4);
+		if (ways[i].command)
+			set(b, FLM_REG_QUEUE_CONTROL, ways[i].command, 4);
+		else
+			set(b, FLM_REG_QUEUE_PRIORITY, 2, 4);
+		ok(has_waited && UNTIL(__atomic_load_n(&narrow->status->head, __ATOMIC_ACQUIRE)),
+		   "%s lets a job behind its reservation run", ways[i].what);
+		bench_reset(b, wide);
+		bench_enable(b, wide, FLM_QUEUE_COMPUTE, 3, 1, 0);
+		bench_reset(b, narrow);
+		bench_enable(b, narrow, FLM_QUEUE_COMPUTE, 1, 1, 0);
+	}
+	bench_reset(b, endless);
+}
+
 /* One turn lasts as long as the quantum, whatever runs on another core. */
 static void quantum(struct bench *b)
 {
@@ -462,6 +509,9 @@ int main(void)
 	turns(&b);
 	quantum(&b);
 	tables(&b);
+	bench_close(&b);
+	bench_open(&b, "tiny");
+	reservations(&b);
 	bench_close(&b);
 	return done_testing();
 }
