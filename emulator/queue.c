@@ -286,6 +286,16 @@ static bool is_before(const struct queue *a, const struct queue *b)
 	return a->served < b->served;
 }
 
+/*
+ * A slot of a core reset that no worker has: it ends here and now, for it needs no core to do so,
+ * and those of its queue may be another's for long.
+ */
+static bool ends_by_reset(const struct queue *q)
+{
+	return q->core_reset && q->running;
+}
+
+/* Whose turn is next; of a queue with a slot that only ends the cores are not looked at. */
 static struct queue *choose(struct card *card)
 {
 	struct queue *order[CARD_QUEUES];
@@ -298,6 +308,8 @@ static struct queue *choose(struct card *card)
 
 		if (!may_run(q))
 			continue;
+		if (ends_by_reset(q))
+			return q;
 		look(card, q);
 		if (q->state == FLM_QUEUE_ENABLED && !queue_has_work(card, q) && !q->is_armed)
 			arm(card, q);
@@ -645,19 +657,22 @@ void *queue_worker(void *opaque)
 		bool rests = card->is_resetting || card->is_dead || card->is_gone;
 		struct queue *q = rests ? NULL : choose(card);
 		uint32_t changed, points;
-		bool is_over;
 		enum step step;
 
 		if (!q) {
 			pthread_cond_wait(&card->work, &card->lock);
 			continue;
 		}
+		if (ends_by_reset(q)) {
+			after_turn(card, q, STEP_ENDED, q->work.points);
+			pthread_cond_broadcast(&card->work);
+			continue;
+		}
 		if (!inject(card, q))
 			continue;
 		card_work_begins(card);
-		is_over = q->core_reset;
 		take_turn(card, q);
-		changed = is_over ? 0 : switch_context(card, q);
+		changed = switch_context(card, q);
 		if (!q->running)
 			q->work.started_us = card_time_us(card);
 		points = q->work.points;
@@ -665,7 +680,7 @@ void *queue_worker(void *opaque)
 
 		if (changed)
 			exec_clear(card->exec, changed);
-		step = is_over ? STEP_ENDED : turn(card, q);
+		step = turn(card, q);
 
 		pthread_mutex_lock(&card->lock);
 		after_turn(card, q, step, points);

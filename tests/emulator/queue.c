@@ -319,6 +319,33 @@ static void reservations(struct bench *b)
 	bench_reset(b, endless);
 }
 
+/* A job that waits for a core of the reset and for another's, which an endless job has. */
+static void preempted(struct bench *b)
+{
+	struct rig *wide = runner(b, 3, 0, 0), *endless = runner(b, 2, 1, 0);
+	const struct flm_done *done;
+	uint64_t busy;
+
+	start(b, wide, 1000000);
+	wait_made(wide, 5);
+	bench_program(endless, 1, "@sys\n" PROGRAM_ENDLESS);
+	start(b, endless, 0);
+	UNTIL(__atomic_load_n(&endless->status->running, __ATOMIC_ACQUIRE));
+	set(b, FLM_REG_CORE_RESET, 1, 4);
+	done = bench_wait(wide, 1);
+	ok(done && le32toh(done->status) == FLM_STATUS_RESET && le32toh(done->value) >= 5 &&
+	   __atomic_load_n(&endless->status->running, __ATOMIC_ACQUIRE),
+	   "CORE_RESET ends a preempted job, though its other core is another's");
+	busy = le64toh(__atomic_load_n(&wide->status->busy_us, __ATOMIC_ACQUIRE));
+	start(b, wide, 3);
+	pause_ms(200);
+	ok(le64toh(__atomic_load_n(&wide->status->busy_us, __ATOMIC_ACQUIRE)) == busy &&
+	   le32toh(wide->status->head) == 1, "and its queue waits for both cores again");
+	bench_reset(b, endless);
+	done = bench_wait(wide, 2);
+	ok(done && le32toh(done->status) == FLM_STATUS_DONE, "then it goes on");
+}
+
 /* One turn lasts as long as the quantum, whatever runs on another core. */
 static void quantum(struct bench *b)
 {
@@ -512,6 +539,7 @@ int main(void)
 	bench_close(&b);
 	bench_open(&b, "tiny");
 	reservations(&b);
+	preempted(&b);
 	bench_close(&b);
 	return done_testing();
 }
