@@ -61,9 +61,14 @@ uint64_t card_time_us(struct card *card)
 	return card->base_us + idle_us(card);
 }
 
+uint64_t card_cycles_in(const struct card *card, uint64_t us)
+{
+	return us * card->profile.clock_khz / 1000;
+}
+
 uint64_t card_cycles(struct card *card)
 {
-	return card->cycles + idle_us(card) * card->profile.clock_khz / 1000;
+	return card->cycles + card_cycles_in(card, idle_us(card));
 }
 
 void card_work_begins(struct card *card)
@@ -71,7 +76,7 @@ void card_work_begins(struct card *card)
 	uint64_t us = idle_us(card);
 
 	card->base_us += us;
-	card->cycles += us * card->profile.clock_khz / 1000;
+	card->cycles += card_cycles_in(card, us);
 	card->workers_busy++;
 	if (card->keeper_sleeps)
 		pthread_cond_signal(&card->idle);
@@ -86,9 +91,10 @@ void card_work_ends(struct card *card)
 		pthread_cond_signal(&card->idle);
 }
 
-void card_time_spend(struct card *card, uint64_t us)
+void card_time_spend(struct card *card, uint64_t us, uint64_t cycles)
 {
 	card->base_us += us;
+	card->cycles += cycles;
 }
 
 /* ---- Telling ---- */

@@ -54,7 +54,7 @@ struct work {
 	struct fault fault;
 	bool wants_interrupt;		/* notify fell due at this point */
 	/* what the last step cost, and how much of it the heartbeats have told already */
-	uint64_t told_us;
+	uint64_t told_us, told_cycles;
 	uint64_t step_us, step_cycles, step_instructions, step_tokens;
 	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
 };
@@ -147,7 +147,9 @@ struct card {
 int64_t wall_ns(void);
 uint64_t card_time_us(struct card *card);
 uint64_t card_cycles(struct card *card);
-void card_time_spend(struct card *card, uint64_t us);
+void card_time_spend(struct card *card, uint64_t us, uint64_t cycles);
+/* How often the clock ticks in so long. */
+uint64_t card_cycles_in(const struct card *card, uint64_t us);
 /* A worker begins or ends a turn: time stands on what work costs while there is one. */
 void card_work_begins(struct card *card);
 void card_work_ends(struct card *card);
@@ -182,7 +184,7 @@ enum step job_begin(struct card *card, struct queue *queue, const struct flm_slo
 enum step job_step(struct card *card, struct queue *queue);
 void job_free(struct job *job);
 /* What the pass that runs has cost so far; from any thread. */
-uint64_t job_us_so_far(const struct card *card, const struct queue *queue);
+uint64_t job_cycles_so_far(const struct card *card, const struct queue *queue);
 enum step copy_begin(struct card *card, struct queue *queue, const struct flm_copy_slot *slot);
 enum step copy_step(struct card *card, struct queue *queue);
 void copy_free(struct copy *copy);

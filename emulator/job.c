@@ -468,12 +468,12 @@ static uint64_t cycles_of(const struct card *card, const struct queue *q,
 	return (uint64_t)ceil((macs + bytes + work->steps) / cores) + 1;
 }
 
-uint64_t job_us_so_far(const struct card *card, const struct queue *q)
+uint64_t job_cycles_so_far(const struct card *card, const struct queue *q)
 {
 	struct exec_work work;
 
 	exec_work_so_far(card->exec, q->cores, &work);
-	return cycles_of(card, q, &work) * 1000 / card->profile.clock_khz;
+	return cycles_of(card, q, &work);
 }
 
 static void cost(const struct card *card, struct queue *q, const struct exec_result *result)

@@ -508,24 +508,34 @@ static void slot_end(struct card *card, struct queue *q)
 		card_interrupt(card, q->vector);
 }
 
+/* The step that runs, or has ended, has come to so much: time goes on by what is new of it. */
+static void tell(struct card *card, struct queue *q, uint64_t us, uint64_t cycles)
+{
+	struct work *work = &q->work;
+	uint64_t new_us = us > work->told_us ? us - work->told_us : 0;
+	uint64_t new_cycles = cycles > work->told_cycles ? cycles - work->told_cycles : 0;
+
+	card_time_spend(card, new_us, new_cycles);
+	q->busy_us += new_us;
+	q->cycles += new_cycles;
+	work->told_us += new_us;
+	work->told_cycles += new_cycles;
+}
+
 static void account(struct card *card, struct queue *q)
 {
 	struct work *work = &q->work;
-	uint64_t untold_us = work->step_us > work->told_us ? work->step_us - work->told_us : 0;
 
-	card_time_spend(card, untold_us);
-	q->busy_us += untold_us;
+	tell(card, q, work->step_us, work->step_cycles);
 	q->slice_us += work->step_us;
-	q->cycles += work->step_cycles;
 	work->cycles += work->step_cycles;
-	card->cycles += work->step_cycles;
 	card->instructions += work->step_instructions;
 	q->tokens += work->step_tokens;
 	card->tokens += work->step_tokens;
 	for (unsigned int c = 0; c < EXEC_CORES_MAX; c++)
 		for (unsigned int u = 0; u < FLM_UNITS; u++)
 			card->unit_instructions[c][u] += work->unit_instructions[c][u];
-	work->told_us = work->step_us = work->step_cycles = 0;
+	work->told_us = work->told_cycles = work->step_us = work->step_cycles = 0;
 	work->step_instructions = work->step_tokens = 0;
 	memset(work->unit_instructions, 0, sizeof(work->unit_instructions));
 }
@@ -583,27 +593,27 @@ static uint32_t switch_context(struct card *card, const struct queue *q)
 void queue_beat(struct card *card, uint64_t hung_us)
 {
 	/* A pass may be at a place where it costs nothing, but the card lives. */
-	card_time_spend(card, 1);
+	card_time_spend(card, 1, card_cycles_in(card, 1));
 	for (unsigned int i = 0; i < card->profile.queues; i++) {
 		struct queue *q = &card->queues[i];
 
 		if (q->state != FLM_QUEUE_ENABLED)
 			continue;
 		if (q->is_running && q->injected & INJECT_HUNG) {
-			card_time_spend(card, hung_us);
-			q->busy_us += hung_us;
-		} else if (q->is_running && q->kind == FLM_QUEUE_COMPUTE) {
-			uint64_t us = job_us_so_far(card, q);
+			uint64_t cycles = card_cycles_in(card, hung_us);
 
-			if (us > q->work.told_us) {
-				card_time_spend(card, us - q->work.told_us);
-				q->busy_us += us - q->work.told_us;
-				q->work.told_us = us;
-			}
+			card_time_spend(card, hung_us, cycles);
+			q->busy_us += hung_us;
+			q->cycles += cycles;
+		} else if (q->is_running && q->kind == FLM_QUEUE_COMPUTE) {
+			uint64_t cycles = job_cycles_so_far(card, q);
+
+			tell(card, q, cycles * 1000 / card->profile.clock_khz, cycles);
 		}
 		if (queue_has_work(card, q)) {
 			STORE64(heartbeat_us, card_time_us(card));
 			STORE64(busy_us, q->busy_us);
+			STORE64(cycles, q->cycles);
 		}
 	}
 }

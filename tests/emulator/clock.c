@@ -70,8 +70,8 @@ static uint64_t busy_us(const struct rig *r)
 static void parts(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
-	uint64_t seen = 0, cycles;
-	unsigned int changes = 0;
+	uint64_t seen = 0, cycles, seen_cycles = 0, queue_cycles = 0, card_cycles = 0;
+	unsigned int changes = 0, cycle_changes = 0;
 	struct flm_slot slot;
 
 	bench_program(r, 1, "@misc\nmisc.silu a=act:0 out=act:0 rows=4000/4000 cols=16000/16000");
@@ -80,8 +80,18 @@ static void parts(struct bench *b)
 	bench_post(b, r, &slot);
 	while (!le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE))) {
 		if (!le64toh(r->status->points) && busy_us(r) > seen) {
+			uint64_t told = le64toh(__atomic_load_n(&r->status->cycles,
+								__ATOMIC_ACQUIRE));
+			uint64_t of_queue = reg(b, FLM_REG_QUEUE_CYCLES, 8);
+			uint64_t of_card = reg(b, FLM_REG_CYCLES, 8);
+
 			seen = busy_us(r);
 			changes++;
+			cycle_changes += told > seen_cycles && of_queue > queue_cycles &&
+					 of_card > card_cycles;
+			seen_cycles = told;
+			queue_cycles = of_queue;
+			card_cycles = of_card;
 		}
 		usleep(5000);
 	}
@@ -89,6 +99,11 @@ static void parts(struct bench *b)
 	ok(cycles == 4000001, "4,000 rows of 16,000 elements are 1,000 cycles each (%llu)",
 	   (unsigned long long)cycles);
 	ok(changes >= 2, "busy_us went on %u times before there was a point", changes);
+	ok(cycle_changes >= 2, "so did the cycles of the page, of the queue and of the card (%u)",
+	   cycle_changes);
+	UNTIL(le64toh(__atomic_load_n(&r->status->cycles, __ATOMIC_ACQUIRE)) == cycles);
+	ok(le64toh(r->status->cycles) == cycles && reg(b, FLM_REG_QUEUE_CYCLES, 8) == cycles,
+	   "in the end each is counted once");
 	ok(seen <= cycles / 100 + 1 && busy_us(r) == cycles / 100 + 1,
 	   "its parts add up to the whole: %llu us", (unsigned long long)busy_us(r));
 }
