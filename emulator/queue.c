@@ -376,8 +376,9 @@ static enum step slot_begin(struct card *card, struct queue *q)
 		return STEP_DROPPED;
 	q->flags = le32toh(slot.flags);
 	q->running = le64toh(slot.seqno);
-	STORE64(running, q->running);
+	/* A host that reads running, tokens, running sees a count of the job that it has read. */
 	STORE32(tokens, 0);
+	STORE64(running, q->running);
 	op = q->flags & FLM_SLOT_OP_MASK;
 	if (q->flags & ~(FLM_SLOT_OP_MASK | FLM_SLOT_INTERRUPT) ||
 	    (is_copy ? op < FLM_SLOT_COPY || op > FLM_SLOT_CRC32C : op != FLM_SLOT_RUN))

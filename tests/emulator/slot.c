@@ -314,6 +314,42 @@ static void stops(struct bench *b)
 	   "and the next one before it begins");
 }
 
+/*
+ * Jobs of four tokens and jobs of none by turns, as fast as they go: who reads running, tokens,
+ * running never sees the one's count beside the other's name.
+ */
+static void counts(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
+	unsigned int wrong = 0, seen[2] = { 0 };
+	double end = seconds() + 1, last = seconds() + PATIENCE;
+
+	sampling_job(r, 1, 4);
+	memcpy(r->job + 32768, r->job, 256 + 128);
+	((struct flm_job_record *)(void *)(r->job + 32768))->row_offset = htole64(32768 + 256);
+	((struct flm_row *)(void *)(r->job + 32768 + 256))->generate = 0;
+	while (seconds() < end || ((!seen[0] || !seen[1]) && seconds() < last)) {
+		for (unsigned int i = 0; i < 16; i++) {
+			struct flm_slot slot = bench_slot(r);
+
+			slot.flags = htole32(FLM_SLOT_RUN);
+			slot.job = htole64(slot.seqno & htole64(1) ? 32768 : 0);
+			bench_post(b, r, &slot);
+		}
+		while (le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE)) != r->tail) {
+			uint64_t job = __atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE);
+			uint32_t tokens = __atomic_load_n(&r->status->tokens, __ATOMIC_ACQUIRE);
+
+			if (!job || __atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE) != job)
+				continue;
+			seen[le64toh(job) % 2]++;
+			wrong += le64toh(job) % 2 && tokens;
+		}
+	}
+	ok(seen[0] && seen[1] && !wrong, "tokens are of the job that runs (%u of %u looks were wrong)",
+	   wrong, seen[1]);
+}
+
 static void notify(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
@@ -400,6 +436,7 @@ int main(void)
 	copy_fields(&b);
 	tokens(&b);
 	stops(&b);
+	counts(&b);
 	notify(&b);
 	logits(&b);
 	bench_close(&b);
