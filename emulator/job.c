@@ -183,8 +183,6 @@ static enum step check_row(const struct loading *l)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(prompt));
 	if (position + prompt + generate > FLM_VALUE_MAX || kv + prompt + generate > FLM_VALUE_MAX)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(generate));
-	if (generate && !l->job->record.ring.count)
-		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(ring));
 	if (le16toh(row->stop_count) > FLM_STOP_TOKENS)
 		return fault(l, FLM_FAULT_SLOT, ROW_WORD(stop_count));
 	if (le32toh(row->page_count) > FLM_VALUE_MAX / FLM_PAGE + 1)
@@ -206,6 +204,9 @@ static enum step check_row(const struct loading *l)
 	for (unsigned int i = le16toh(row->stop_count); i < FLM_STOP_TOKENS; i++)
 		if (row->stop[i])
 			return fault(l, FLM_FAULT_SLOT, ROW_WORD(stop[i]));
+	/* A field of the record, but only the row says whether it matters. */
+	if (generate && !l->job->record.ring.count)
+		return fault(l, FLM_FAULT_SLOT, RECORD_WORD(ring));
 	return STEP_GOES_ON;
 }
 

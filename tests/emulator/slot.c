@@ -165,6 +165,13 @@ static void fields(struct bench *b)
 			(struct flm_bound) { htole32(7 * i), htole32(7 * i) };
 	ok(le32toh(bench_run(b, r)->status) == FLM_STATUS_DONE,
 	   "registers at both bounds are inside them");
+	sampling_job(r, 1, 4);
+	record_of(r)->ring.count = 0;
+	row_of(r)->stop_count = htole16(17);
+	done = bench_run(b, r);
+	ok(done->fault == FLM_FAULT_SLOT && le32toh(done->word) == 530,
+	   "a ring of no tokens is found after the row: 17 stop tokens, word 530 (%u)",
+	   le32toh(done->word));
 	slot = bench_slot(r);
 	slot.seqno = htole64(r->seqno - 1);
 	bench_post(b, r, &slot);
