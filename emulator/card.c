@@ -201,6 +201,7 @@ static void reset_finish(struct card *card)
 	do {
 		epoch = card->dma.epoch;
 		pthread_mutex_unlock(&card->lock);
+		queue_free_dropped(card);
 		memory_lose(&card->memory);
 		exec_clear(card->exec, (1u << card->profile.cores) - 1);
 		memset(card->doorbells, 0, card->doorbell_bytes);

@@ -85,6 +85,7 @@ struct queue {
 	uint32_t flags;			/* of the slot */
 	unsigned int injected;		/* bits of enum injection that befall it; under the lock */
 	struct job *job;
+	struct job *dropped;		/* by a reset of the card, the keeper's to free */
 	struct copy *copy;
 	struct space space;		/* of the last generation used */
 	struct work work;
@@ -165,6 +166,8 @@ void queue_kick(struct card *card, unsigned int number);
 /* In DISABLED any value, else one that ENABLE would take. */
 void queue_prioritise(struct card *card, unsigned int number, uint32_t priority);
 void queue_drop_all(struct card *card);
+/* While no worker has a queue and a reset is under way; no lock. */
+void queue_free_dropped(struct card *card);
 /* All queues as after power-on; no worker has one. */
 void queue_forget_all(struct card *card);
 void queue_reset_cores(struct card *card, uint32_t mask);

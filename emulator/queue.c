@@ -87,13 +87,26 @@ void queue_drop_all(struct card *card)
 			atomic_store(&q->abort, true);
 			q->command = FLM_QUEUE_RESET;
 		} else {
+			/* Its streams may be many; whoever resets the card does not wait for that. */
+			if (q->job)
+				q->dropped = q->job;
+			q->job = NULL;
 			queue_drop(q);
 		}
 	}
 }
 
+void queue_free_dropped(struct card *card)
+{
+	for (unsigned int i = 0; i < card->profile.queues; i++) {
+		job_free(card->queues[i].dropped);
+		card->queues[i].dropped = NULL;
+	}
+}
+
 void queue_forget_all(struct card *card)
 {
+	queue_free_dropped(card);
 	for (unsigned int i = 0; i < card->profile.queues; i++) {
 		queue_drop(&card->queues[i]);
 		memset(&card->queues[i], 0, sizeof(card->queues[i]));

@@ -286,6 +286,49 @@ static void resets(struct bench *b)
 	card_bus_master(b->card, 1);
 }
 
+/*
+ * Fifteen jobs have begun on one core and hold 16 MiB of streams each: a reset does not make its
+ * caller, who owns a socket, give them back.
+ */
+static void heavy_reset(void)
+{
+	const uint64_t bytes = (16u << 20) + 65536;
+	struct flm_program *program;
+	struct timespec from, to;
+	unsigned int begun = 0;
+	struct rig *rigs[15];
+	struct bench b;
+	double took;
+
+	bench_open(&b, "u280");
+	program = bench_alloc(&b, bytes);
+	program_write(program, 1, "@sys\nloop sub=2000 bound=2000 body=2\nsync\nend");
+	program->chunk = htole32(1);
+	program->entry[0].stream[0].words = htole32(FLM_PROGRAM_WORDS - 4096);
+	for (unsigned int i = 0; i < 15; i++) {
+		struct flm_slot slot;
+
+		rigs[i] = bench_rig(&b, FLM_QUEUE_COMPUTE, 1, 0);
+		bench_bind(&b, rigs[i], 0, FLM_REGION_HOST, bus(&b, program), bytes, FLM_RIGHT_X);
+		bench_job(rigs[i], 8000);
+		slot = bench_slot(rigs[i]);
+		slot.max_points = htole32(10000);
+		bench_post(&b, rigs[i], &slot);
+	}
+	for (unsigned int i = 0; i < 15; i++)
+		begun += UNTIL(__atomic_load_n(&rigs[i]->status->points, __ATOMIC_ACQUIRE)) &&
+			 !rigs[i]->status->head;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+	card_reset(b.card);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+	took = to.tv_sec - from.tv_sec + (to.tv_nsec - from.tv_nsec) * 1e-9;
+	ok(begun == 15 && took < SOON / 25,
+	   "a reset of 15 jobs with 16 MiB of streams each takes its caller %.2f ms (%u)",
+	   took * 1e3, begun);
+	UNTIL(reg(&b, FLM_REG_STATE, 4) & 1);
+	bench_close(&b);
+}
+
 int main(void)
 {
 	static const struct card_options unknown = { .profile = "u281" };
@@ -303,5 +346,6 @@ int main(void)
 	busy(&b);
 	resets(&b);
 	bench_close(&b);
+	heavy_reset();
 	return done_testing();
 }
