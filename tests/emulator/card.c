@@ -192,6 +192,8 @@ static double reset_queue(void *opaque)
 	struct watch watch;
 	double taken, took;
 
+	/* A queue that is enabled already keeps its state, and an `armed` that is gone. */
+	bench_reset(w->b, w->rig);
 	bench_enable(w->b, w->rig, FLM_QUEUE_COMPUTE, w->cores, 1, 0);
 	work_begin(w);
 	set(w->b, FLM_REG_QUEUE_SELECT, w->rig->queue, 4);
