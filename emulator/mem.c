@@ -93,18 +93,21 @@ int dma_map(struct dma *dma, uint64_t address, uint64_t bytes, void *memory, uns
 int dma_unmap(struct dma *dma, uint64_t address, uint64_t bytes)
 {
 	uint64_t last = address + (bytes - 1);
-	unsigned int kept = 0;
+	unsigned int first, end;
 
 	if (!bytes || last < address)
 		return -EINVAL;
 	pthread_rwlock_wrlock(&dma->lock);
-	for (unsigned int i = 0; i < dma->count; i++) {
-		const struct dma_map *map = &dma->maps[i];
-
-		if (map->address < address || map->address + (map->bytes - 1) > last)
-			dma->maps[kept++] = *map;
-	}
-	dma->count = kept;
+	/* Those inside the range are neighbours; one that reaches into it at either end stays. */
+	first = dma_find(dma, address);
+	if (first < dma->count && dma->maps[first].address < address)
+		first++;
+	for (end = first; end < dma->count; end++)
+		if (dma->maps[end].address > last ||
+		    dma->maps[end].address + (dma->maps[end].bytes - 1) > last)
+			break;
+	memmove(&dma->maps[first], &dma->maps[end], (dma->count - end) * sizeof(dma->maps[0]));
+	dma->count -= end - first;
 	pthread_rwlock_unlock(&dma->lock);
 	return 0;
 }

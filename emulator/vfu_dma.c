@@ -121,15 +121,24 @@ static void release(struct vfu_dma_map *map)
 	place_remove(map->place);
 }
 
+/* Takes mappings first .. end - 1 back from the card, all at once, then from this process. */
+static void take_back(struct vfu_dma *dma, size_t first, size_t end)
+{
+	const struct vfu_dma_map *head = &dma->maps[first], *tail = &dma->maps[end - 1];
+
+	/* The first one by itself: what begins at 0 may end where no number of bytes reaches. */
+	card_dma_unmap(dma->card, head->address, head->bytes);
+	if (head != tail)
+		card_dma_unmap(dma->card, head[1].address,
+			       tail->address + tail->bytes - head[1].address);
+	for (size_t i = first; i < end; i++)
+		release(&dma->maps[i]);
+}
+
 void vfu_dma_fini(struct vfu_dma *dma)
 {
-	for (size_t i = 0; i < dma->count; i++) {
-		struct vfu_dma_map *m = &dma->maps[i];
-
-		if (m->memory)
-			card_dma_unmap(dma->card, m->address, m->bytes);
-		release(m);
-	}
+	if (dma->count)
+		take_back(dma, 0, dma->count);
 	free(dma->maps);
 	dma->maps = NULL;
 	dma->count = dma->room = 0;
@@ -224,13 +233,7 @@ int vfu_dma_unmap(struct vfu_dma *dma, uint64_t address, uint64_t bytes)
 	}
 	if (first == end)
 		return 0;
-	for (size_t i = first; i < end; i++) {
-		struct vfu_dma_map *m = &dma->maps[i];
-
-		if (m->memory)
-			card_dma_unmap(dma->card, m->address, m->bytes);
-		release(m);
-	}
+	take_back(dma, first, end);
 	memmove(&dma->maps[first], &dma->maps[end], (dma->count - end) * sizeof(*dma->maps));
 	dma->count -= end - first;
 	return 0;

@@ -19,7 +19,12 @@
 
 #include "emulator/card.h"
 
-#define VFU_DMA_MAPS 65535	/* windows at a time, the protocol's default */
+/*
+ * Windows at a time, told to the client. Fewer than the protocol's default of 65,535: a process of
+ * Linux has at most 65,530 mappings (vm.max_map_count), its own among them, and all windows are
+ * taken back in one message, which is to be answered within 100 ms.
+ */
+#define VFU_DMA_MAPS 16384
 
 struct vfu_dma_map {
 	uint64_t address, bytes;

@@ -125,7 +125,7 @@ static int do_version(struct vfu_message *m)
 	struct { uint16_t major, minor; } version;
 	size_t text_bytes;
 	bool can_write_multiple = false;
-	char text[160];
+	char text[192];
 	char *out;
 
 	if (payload_bytes(m) < sizeof(version))
@@ -143,8 +143,8 @@ static int do_version(struct vfu_message *m)
 		can_write_multiple = strstr(offer, "\"write_multiple\"") != NULL;
 	}
 	snprintf(text, sizeof(text), "{\"capabilities\":{\"max_msg_fds\":%d,"
-		 "\"max_data_xfer_size\":%u,\"pgsizes\":4096%s}}", VFU_FDS_MAX, VFU_DATA_MAX,
-		 can_write_multiple ? ",\"write_multiple\":true" : "");
+		 "\"max_data_xfer_size\":%u,\"pgsizes\":4096,\"max_dma_maps\":%u%s}}", VFU_FDS_MAX,
+		 VFU_DATA_MAX, VFU_DMA_MAPS, can_write_multiple ? ",\"write_multiple\":true" : "");
 	out = answer(m, sizeof(version) + strlen(text) + 1);
 	version.minor = 0;
 	memcpy(out, &version, sizeof(version));

@@ -44,7 +44,7 @@ static void test_version(void)
 	char reply[256] = "";
 
 	ok(client_call(&c, MSG_VERSION, text, sizeof(text), reply, sizeof(reply)) == 0 &&
-		   !memcmp(reply, "\0\0\0\0", 4) &&
+		   !memcmp(reply, "\0\0\0\0", 4) && strstr(reply + 4, "\"max_dma_maps\":16384") &&
 		   strstr(reply + 4, "\"max_data_xfer_size\":65536") &&
 		   !strstr(reply + 4, "write_multiple"),
 	   "version 0.3 is answered by 0.0 and what was offered");
@@ -357,6 +357,37 @@ static void test_dma(void)
 	ok(!client_dma_map(&c, 0x100000, 0x80000, fd, 0, 3), "as this shows");
 	ok(client_dma_unmap(&c, UINT64_MAX - 0xfff, 0x2000) == EINVAL, "a range does not wrap");
 	close(fd);
+	stop(&c);
+}
+
+/* As many windows as there may be, each beside the next: one message takes them all back, soon. */
+static double unmap_many(void *opaque)
+{
+	struct client *c = opaque;
+	int fd = memory_file(1 << 20), refused = 0;
+	struct watch watch;
+	double took;
+
+	for (uint64_t i = 0; i < 16384; i++)
+		refused += client_dma_map(c, i * 8192, 4096, fd, i % 256 * 4096, 3) != 0;
+	refused += client_dma_map(c, 16384 * 8192, 4096, fd, 0, 3) != ENOSPC;
+	watch = watch_call(c->pid);
+	refused += client_dma_unmap(c, 0, 1ull << 40) != 0;
+	took = watch_took(&watch);
+	refused += client_dma_map(c, 4096, 1 << 20, fd, 0, 3) != 0;
+	refused += client_dma_unmap(c, 4096, 1 << 20) != 0;
+	close(fd);
+	return refused ? 100 : took;
+}
+
+static void test_many(void)
+{
+	struct client c = start();
+	bool is_soon;
+	double took;
+
+	is_soon = comes_soon(unmap_many, &c, &took);
+	ok(is_soon, "16,384 windows are taken back by one message in %.1f ms", took * 1e3);
 	stop(&c);
 }
 
@@ -790,6 +821,7 @@ int main(void)
 	test_bars();
 	test_interrupts();
 	test_dma();
+	test_many();
 	test_copy();
 	test_shrinking_file();
 	test_resets();
