@@ -261,7 +261,7 @@ static int region_map(struct memory *memory, struct region *region)
 
 int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64_t bar2_bytes)
 {
-	uint64_t share, bar2 = 0, rest = 0;
+	uint64_t share, bar2 = 0, rest = 0, all = 0;
 	unsigned int count = 0;
 	int ret = 0;
 
@@ -269,9 +269,11 @@ int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64
 	memory->bar2_bytes = bar2_bytes;
 	memory->bar2_fd = memfd_create("flightllm-bar2", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	memory->fd = memfd_create("flightllm-memory", MFD_CLOEXEC);
-	for (unsigned int i = 0; i < FLM_REGIONS; i++)
+	for (unsigned int i = 0; i < FLM_REGIONS; i++) {
 		count += bytes[i] != 0;
-	share = bar2_bytes / count / MEM_CARD_BLOCK * MEM_CARD_BLOCK;
+		all += bytes[i];
+	}
+	share = bar2_bytes >= all ? all : bar2_bytes / count / MEM_CARD_BLOCK * MEM_CARD_BLOCK;
 	for (unsigned int i = 0; i < FLM_REGIONS; i++) {
 		struct region *region = &memory->regions[i];
 

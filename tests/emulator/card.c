@@ -32,6 +32,33 @@ static void identity(struct bench *b)
 	ok(!reg(b, 0xffc, 4) && !reg(b, 0x2, 4), "what no row names reads as zero");
 }
 
+/* A window as large as all card memory, or the next power of two: it shows every byte. */
+static void whole_window(const char *profile, uint64_t bar2)
+{
+	struct card_options options = { .profile = profile, .bar2_bytes = bar2 };
+	uint64_t size, visible, at, end = 0, all = 0, hidden = 0;
+	struct card_host host = { 0 };
+	char error[CARD_ERROR_BYTES];
+	struct card *card;
+
+	if (card_new(&options, &host, &card, error))
+		errx(1, "%s", error);
+	for (uint32_t id = 0; id < FLM_REGION_PEER; id++) {
+		card_reg_write(card, FLM_REG_REGION_SELECT, &id, 4);
+		card_reg_read(card, FLM_REG_REGION_SIZE, &size, 8);
+		card_reg_read(card, FLM_REG_REGION_VISIBLE, &visible, 8);
+		card_reg_read(card, FLM_REG_REGION_BAR2, &at, 8);
+		hidden += size - visible;
+		hidden += size && at != end;
+		end += visible;
+		all += size;
+	}
+	ok(!hidden && all <= bar2 && 2 * all > bar2,
+	   "%s: a BAR2 of %llu MiB shows all %llu MiB of card memory", profile,
+	   (unsigned long long)bar2 >> 20, (unsigned long long)all >> 20);
+	card_free(card);
+}
+
 static void empty_jobs(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 3, 0);
@@ -341,6 +368,9 @@ int main(void)
 
 	ok(card_new(&unknown, &host, &card, error) == -22 && !card && strstr(error, "u281"),
 	   "an unknown card is refused by name");
+	whole_window("u280", 64ull << 30);
+	whole_window("vhk158", 64ull << 30);
+	whole_window("tiny", 128 << 20);
 	bench_open(&b, "tiny");
 	identity(&b);
 	empty_jobs(&b);
