@@ -197,12 +197,13 @@ void card_remove(struct card *card)
 static void reset_finish(struct card *card)
 {
 	uint32_t epoch;
+	int ret;
 
 	do {
 		epoch = card->dma.epoch;
 		pthread_mutex_unlock(&card->lock);
 		queue_free_dropped(card);
-		memory_lose(&card->memory);
+		ret = memory_lose(&card->memory);
 		exec_clear(card->exec, (1u << card->profile.cores) - 1);
 		memset(card->doorbells, 0, card->doorbell_bytes);
 		pthread_mutex_lock(&card->lock);
@@ -213,7 +214,11 @@ static void reset_finish(struct card *card)
 	memset(card->core_context, 0, sizeof(card->core_context));
 	memset(card->unit_instructions, 0, sizeof(card->unit_instructions));
 	card->region_select = card->queue_select = card->unit_select = card->channel_select = 0;
-	card->events = card->event_enable = 0;
+	card->is_failed = ret;
+	card->events = ret ? FLM_REG_FIELD(EVENTS, FAILED, 1) : 0;
+	card->event_enable = 0;
+	if (ret)
+		card_trace(card, "reset failed: %s", strerror(-ret));
 	card->reads = card->writes = card->kicks = card->jobs = card->copies = card->tokens = 0;
 	card->faults = card->instructions = card->points = card->switches = card->cycles = 0;
 	card->doorbells_seen = 0;
@@ -277,21 +282,32 @@ static void *keep(void *opaque)
 
 /* ---- The door ---- */
 
+/* Another file of zeros at the doorbells' place. */
+static int renew_doorbells(struct card *card)
+{
+	int fd = memfd_create("flightllm-doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	bool is_bad = fd < 0 || ftruncate(fd, card->doorbell_bytes) ||
+		      mmap(card->doorbells, card->doorbell_bytes, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED;
+
+	if (card->doorbell_fd >= 0)
+		close(card->doorbell_fd);
+	card->doorbell_fd = fd;
+	return is_bad ? -ENOMEM : 0;
+}
+
 static int make_doorbells(struct card *card)
 {
 	card->doorbell_bytes = FLM_DOORBELL_BYTES;
 	while (card->doorbell_bytes < (uint64_t)card->profile.queues * FLM_DOORBELL_BYTES)
 		card->doorbell_bytes *= 2;
-	card->doorbell_fd = memfd_create("flightllm-doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (card->doorbell_fd < 0 || ftruncate(card->doorbell_fd, card->doorbell_bytes))
-		return -ENOMEM;
-	card->doorbells = mmap(NULL, card->doorbell_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-			       card->doorbell_fd, 0);
+	card->doorbells = mmap(NULL, card->doorbell_bytes, PROT_NONE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (card->doorbells == MAP_FAILED) {
 		card->doorbells = NULL;
 		return -ENOMEM;
 	}
-	return 0;
+	return renew_doorbells(card);
 }
 
 static int make_memory(struct card *card, const struct card_options *options, char *error)
@@ -498,6 +514,20 @@ PUBLIC void *card_bar_memory(struct card *card, int bar)
 {
 	return bar == FLM_BAR_MEMORY ? card->memory.bar2 :
 	       bar == FLM_BAR_DOORBELLS ? card->doorbells : NULL;
+}
+
+PUBLIC int card_renew_bars(struct card *card)
+{
+	int ret = -EBUSY;
+
+	pthread_mutex_lock(&card->lock);
+	/* Nothing of the card looks at its memory until a queue is enabled. */
+	if (!card->is_resetting && !card->workers_busy)
+		ret = memory_renew_window(&card->memory);
+	if (!ret)
+		ret = renew_doorbells(card);
+	pthread_mutex_unlock(&card->lock);
+	return ret;
 }
 
 PUBLIC int card_dma_map(struct card *card, uint64_t address, uint64_t bytes, void *memory,

@@ -91,6 +91,13 @@ int card_bar_fd(struct card *card, int bar);
 void *card_bar_memory(struct card *card, int bar);
 
 /*
+ * Other files of zeros for both, where the card's own mappings are: what was mapped of the old ones
+ * is no longer the card's memory. For a card that was reset, before somebody else has it. 0,
+ * -EBUSY, or -ENOMEM, after which the card can only be freed.
+ */
+int card_renew_bars(struct card *card);
+
+/*
  * Lends host memory to the card: bus addresses [address, address + bytes) are the bytes at
  * `memory`, in this process. Returns -EEXIST when it overlaps another mapping, -ENOSPC when there
  * are too many. The memory must stay mapped until card_dma_unmap() of it has returned.

@@ -112,6 +112,7 @@ struct card {
 	pthread_t *workers, keeper;
 	unsigned int worker_count, workers_busy;
 	bool is_closing, is_resetting;
+	bool is_failed;			/* the last reset left bytes behind: until the next one */
 	bool keeper_sleeps;		/* until it is signalled, there being nothing to keep */
 	int64_t next_beat_ns;
 	uint32_t resets;

@@ -61,7 +61,8 @@ static const char help[] =
 	"  --trace FILE    one line for each thing that happens\n"
 	"  --serial N      serial number\n"
 	"  --keep          wait for another client when one has left; the card is then as after "
-	"power-on\n"
+	"power-on,\n"
+	"                  and what the last client has mapped of it is no longer its memory\n"
 	"  -h, --help, -V, --version\n"
 	"\n"
 	"SIZE is a number of bytes or ends in K, M, G or T. Ends with status 0 when the client has "
@@ -299,6 +300,9 @@ static bool wait_ready(struct card *card, int signals)
 		card_reg_read(card, FLM_REG_STATE, &state, sizeof(state));
 		if (FLM_REG_GET(state, STATE, READY))
 			return true;
+		if (FLM_REG_GET(state, STATE, FAILED))
+			errx(EXIT_FAILED, "the last client's bytes cannot be taken from the card's "
+			     "memory; start again");
 		if (poll(&p, 1, 5) > 0)
 			return false;
 	}
@@ -311,7 +315,7 @@ static void serve(struct vfu *vfu, struct card *card, int listener, int signals,
 	};
 
 	do {
-		int client;
+		int client, ret;
 
 		if (poll(p, 2, -1) < 0) {
 			if (errno == EINTR)
@@ -325,6 +329,9 @@ static void serve(struct vfu *vfu, struct card *card, int listener, int signals,
 			continue;	/* it left before we looked */
 		if (!serve_client(vfu, client, signals) || !keep || !wait_ready(card, signals))
 			return;
+		ret = vfu_renew(vfu);
+		if (ret)
+			errx(EXIT_FAILED, "no memory for another client: %s", strerror(-ret));
 	} while (true);
 }
 

@@ -246,10 +246,6 @@ static int region_map(struct memory *memory, struct region *region)
 		region->base = NULL;
 		return -ENOMEM;
 	}
-	if (region->visible &&
-	    mmap(region->base, region->visible, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		 memory->bar2_fd, region->bar2) == MAP_FAILED)
-		return -ENOMEM;
 	if (region->bytes > region->visible &&
 	    mmap(region->base + region->visible, region->bytes - region->visible,
 		 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, memory->fd,
@@ -257,6 +253,28 @@ static int region_map(struct memory *memory, struct region *region)
 		return -ENOMEM;
 	madvise(region->base, region->bytes, MADV_HUGEPAGE);
 	return 0;
+}
+
+int memory_renew_window(struct memory *memory)
+{
+	int fd = memfd_create("flightllm-bar2", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	bool is_bad = fd < 0 || ftruncate(fd, memory->bar2_bytes) ||
+		      mmap(memory->bar2, memory->bar2_bytes, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED;
+
+	for (unsigned int i = 0; !is_bad && i < FLM_REGIONS; i++) {
+		const struct region *region = &memory->regions[i];
+
+		if (!region->visible)
+			continue;
+		is_bad = mmap(region->base, region->visible, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED, fd, region->bar2) == MAP_FAILED;
+		madvise(region->base, region->visible, MADV_HUGEPAGE);
+	}
+	if (memory->bar2_fd >= 0)
+		close(memory->bar2_fd);
+	memory->bar2_fd = fd;
+	return is_bad ? -ENOMEM : 0;
 }
 
 int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64_t bar2_bytes)
@@ -267,7 +285,7 @@ int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64
 
 	memset(memory, 0, sizeof(*memory));
 	memory->bar2_bytes = bar2_bytes;
-	memory->bar2_fd = memfd_create("flightllm-bar2", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	memory->bar2_fd = -1;
 	memory->fd = memfd_create("flightllm-memory", MFD_CLOEXEC);
 	for (unsigned int i = 0; i < FLM_REGIONS; i++) {
 		count += bytes[i] != 0;
@@ -285,12 +303,12 @@ int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64
 		bar2 += region->visible;
 		rest += region->bytes - region->visible;
 	}
-	if (memory->bar2_fd < 0 || memory->fd < 0 || ftruncate(memory->bar2_fd, bar2_bytes) ||
-	    (rest && ftruncate(memory->fd, rest)))
+	if (memory->fd < 0 || (rest && ftruncate(memory->fd, rest)))
 		ret = -ENOMEM;
 	if (!ret) {
-		memory->bar2 = mmap(NULL, bar2_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-				    memory->bar2_fd, 0);
+		/* A place; the window's file comes to it and to the regions in one go. */
+		memory->bar2 = mmap(NULL, bar2_bytes, PROT_NONE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (memory->bar2 == MAP_FAILED) {
 			memory->bar2 = NULL;
 			ret = -ENOMEM;
@@ -299,6 +317,8 @@ int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64
 	for (unsigned int i = 0; !ret && i < FLM_REGIONS; i++)
 		if (memory->regions[i].bytes)
 			ret = region_map(memory, &memory->regions[i]);
+	if (!ret)
+		ret = memory_renew_window(memory);
 	if (ret)
 		memory_fini(memory);
 	return ret;
@@ -319,8 +339,11 @@ void memory_fini(struct memory *memory)
 	memory->bar2_fd = memory->fd = -1;
 }
 
-/* A file's pages go back to the system; each block that had some begins with the pattern. */
-static void file_lose(int fd)
+/*
+ * A file's pages go back to the system; each block that had some begins with the pattern. 0, or
+ * -errno with bytes that are still there.
+ */
+static int file_lose(int fd)
 {
 	uint8_t page[4096];
 	off_t at = 0, end, size = lseek(fd, 0, SEEK_END);
@@ -333,23 +356,25 @@ static void file_lose(int fd)
 		if (end > size)
 			end = size;
 		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, end - at))
-			return;
+			return -errno;
 		for (; at < end; at += MEM_CARD_BLOCK)
 			if (pwrite(fd, page, sizeof(page), at) < 0)
 				continue;	/* no memory for the pattern: it reads as zero */
 	}
+	return 0;
 }
 
-void memory_lose(struct memory *memory)
+int memory_lose(struct memory *memory)
 {
-	file_lose(memory->bar2_fd);
-	file_lose(memory->fd);
+	int window = file_lose(memory->bar2_fd), rest = file_lose(memory->fd);
+
 	for (unsigned int i = 0; i < FLM_REGIONS; i++) {
 		for (unsigned int c = 0; c < MEM_CHANNELS; c++) {
 			__atomic_store_n(&memory->regions[i].read[c], 0, __ATOMIC_RELAXED);
 			__atomic_store_n(&memory->regions[i].written[c], 0, __ATOMIC_RELAXED);
 		}
 	}
+	return window ? window : rest;
 }
 
 /* ---- Segments ---- */

@@ -86,8 +86,16 @@ struct memory {
 /* bytes by region id. 0 or -errno. */
 int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64_t bar2_bytes);
 void memory_fini(struct memory *memory);
-/* Everything is lost: what was touched is freed, and begins with the pattern 0xa5 in each block. */
-void memory_lose(struct memory *memory);
+/*
+ * Everything is lost: what was touched is freed, and begins with the pattern 0xa5 in each block. 0,
+ * or -errno: something is still there.
+ */
+int memory_lose(struct memory *memory);
+/*
+ * Another file, of zeros, takes the place of the window's, and whoever has mapped the old one sees
+ * the card no more. While nobody uses the memory. After -ENOMEM it is of no use to anybody.
+ */
+int memory_renew_window(struct memory *memory);
 
 /* ---- Segments ---- */
 

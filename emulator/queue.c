@@ -208,7 +208,7 @@ static void queue_enable(struct card *card, struct queue *q)
 				      number_of(card, q) * (uint64_t)FLM_DOORBELL_BYTES);
 
 	q->error = 0;
-	if (card->is_resetting || !is_setup_right(card, q)) {
+	if (card->is_resetting || card->is_failed || !is_setup_right(card, q)) {
 		q->error = FLM_FAULT_SLOT;
 		return;
 	}

@@ -173,7 +173,9 @@ static uint64_t read_row(struct card *card, const struct row *row)
 	case FLM_REG_BUFFER_GLB: return p->buffer_bytes[FLM_BUFFER_GLB];
 	case FLM_REG_MACS:
 		return FLM_REG_FIELD(MACS, MM, p->mm_macs) | FLM_REG_FIELD(MACS, MV, p->mv_macs);
-	case FLM_REG_STATE: return !card->is_resetting;
+	case FLM_REG_STATE:
+		return FLM_REG_FIELD(STATE, READY, !card->is_resetting && !card->is_failed) |
+		       FLM_REG_FIELD(STATE, FAILED, !card->is_resetting && card->is_failed);
 	case FLM_REG_RESETS: return card->resets;
 	case FLM_REG_EVENTS: return card->events;
 	case FLM_REG_EVENT_ENABLE: return card->event_enable;

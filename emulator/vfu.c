@@ -229,6 +229,11 @@ void vfu_disconnect(struct vfu *vfu)
 	vfu_device_unplug(&vfu->device);
 }
 
+int vfu_renew(struct vfu *vfu)
+{
+	return vfu_device_renew(&vfu->device);
+}
+
 void vfu_interrupt(void *opaque, unsigned int vector)
 {
 	struct vfu *vfu = opaque;

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <flightllm/regs.h>
+
 #include "emulator/vfu_device.h"
 
 uint64_t vfu_device_region_bytes(const struct vfu_device *device, uint32_t region)
@@ -185,15 +187,23 @@ void vfu_device_init(struct vfu_device *device)
 		device->vectors[i] = -1;
 }
 
-/* The client gets these files to map; one that it could shorten would be a way to end this process.
+/*
+ * The client gets these files to map. One that it could shorten would be a way to end this process,
+ * one that it could seal itself a way to keep its bytes over a reset.
  */
 static int seal(int fd)
 {
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW;
+	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 	if (fcntl(fd, F_ADD_SEALS, seals) < 0 && (fcntl(fd, F_GET_SEALS) & seals) != seals)
 		return -EPERM;
 	return 0;
+}
+
+static int seal_bars(struct vfu_device *device)
+{
+	return seal(card_bar_fd(device->card, FLM_BAR_MEMORY)) ||
+	       seal(card_bar_fd(device->card, FLM_BAR_DOORBELLS)) ? -EPERM : 0;
 }
 
 int vfu_device_plug(struct vfu_device *device, struct card *card)
@@ -204,13 +214,20 @@ int vfu_device_plug(struct vfu_device *device, struct card *card)
 	card_identify(card, &device->identity);
 	vfu_dma_init(&device->dma, card);
 	vfu_dma_guard();
-	if (seal(card_bar_fd(card, 2)) || seal(card_bar_fd(card, 4)))
+	if (seal_bars(device))
 		return -EPERM;
 	ret = pci_init(&device->pci, &device->identity);
 	if (ret)
 		return ret;
 	update_masks(device);
 	return 0;
+}
+
+int vfu_device_renew(struct vfu_device *device)
+{
+	int ret = card_renew_bars(device->card);
+
+	return ret ? ret : seal_bars(device);
 }
 
 void vfu_device_fini(struct vfu_device *device)

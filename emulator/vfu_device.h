@@ -35,6 +35,9 @@ void vfu_device_reset(struct vfu_device *device);
 /* The client is gone: takes everything back from the card, then resets. */
 void vfu_device_unplug(struct vfu_device *device);
 
+/* After that, when the card is ready: nothing that a client had mapped is the card's any more. */
+int vfu_device_renew(struct vfu_device *device);
+
 /* Size of a VFIO region of a PCI device; 0: there is none. */
 uint64_t vfu_device_region_bytes(const struct vfu_device *device, uint32_t region);
 

@@ -3,6 +3,7 @@
  * The card through its door, by a driver of a few lines: identity, rings and doorbells,
  * completions, copies, resets, and that no call ever waits for work.
  */
+#include <fcntl.h>
 #include <stdbool.h>
 
 #include "tests/emulator/bench.h"
@@ -315,6 +316,30 @@ static void resets(struct bench *b)
 	card_bus_master(b->card, 1);
 }
 
+/* Whoever lets others have the window without sealing it: what cannot be lost is not kept quiet. */
+static void failed_reset(void)
+{
+	struct rig *r;
+	struct bench b;
+	uint8_t *window;
+
+	bench_open(&b, "tiny");
+	r = bench_rig(&b, FLM_QUEUE_COMPUTE, 1, 0);
+	window = card_bar_memory(b.card, FLM_BAR_MEMORY);
+	window[8192] = 0x5e;
+	if (fcntl(card_bar_fd(b.card, FLM_BAR_MEMORY), F_ADD_SEALS, F_SEAL_FUTURE_WRITE))
+		err(1, "F_SEAL_FUTURE_WRITE");
+	card_reset(b.card);
+	ok(UNTIL(reg(&b, FLM_REG_STATE, 4) == 2) && reg(&b, FLM_REG_EVENTS, 4) == 1 << 4,
+	   "memory that a reset cannot take away: STATE is FAILED, not READY, and EVENTS says so");
+	ok(!bench_enable(&b, r, FLM_QUEUE_COMPUTE, 1, 1, 0), "no queue is enabled then");
+	ok(!card_renew_bars(b.card) && window == card_bar_memory(b.card, FLM_BAR_MEMORY) &&
+	   !window[8192], "other files have none of it");
+	card_reset(b.card);
+	ok(UNTIL(reg(&b, FLM_REG_STATE, 4) == 1), "and another reset is one");
+	bench_close(&b);
+}
+
 /*
  * Fifteen jobs have begun on one core and hold 16 MiB of streams each: a reset does not make its
  * caller, who owns a socket, give them back.
@@ -378,6 +403,7 @@ int main(void)
 	busy(&b);
 	resets(&b);
 	bench_close(&b);
+	failed_reset();
 	heavy_reset();
 	return done_testing();
 }

@@ -641,16 +641,37 @@ static void test_deaf(void)
 	stop(&c);
 }
 
+static void *map_bar(struct client *c, uint32_t bar)
+{
+	struct {
+		uint32_t argsz, flags, index, cap;
+		uint64_t bytes, offset;
+	} region = { .argsz = 32, .index = bar };
+	void *memory;
+
+	if (client_call(c, MSG_GET_REGION_INFO, &region, 32, &region, 32))
+		errx(1, "BAR%u is not told", bar);
+	memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
+	if (memory == MAP_FAILED)
+		err(1, "BAR%u", bar);
+	return memory;
+}
+
 static void test_second_client(void)
 {
 	static const char *const keep[] = { "--keep", NULL };
 	struct client c = client_start("tiny", keep);
 	int fd = memory_file(1 << 20), first;
+	uint32_t *windows[2];
 
 	client_version(&c);
 	client_put(&c, CLIENT_CONFIG, 4, 0x6, 2);
 	client_dma_map(&c, 0x100000, 0x80000, fd, 0, 3);
 	client_put(&c, CLIENT_BAR2, 0, 0x5ec3e7, 4);
+	for (uint32_t i = 0; i < 2; i++)
+		windows[i] = map_bar(&c, 2 + 2 * i);
+	ok(windows[0][0] == 0x5ec3e7 && fcntl(c.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) &&
+	   errno == EPERM, "a client may map BARs, and not seal them");
 	first = c.socket;
 	c.socket = client_dial(c.path);
 	ok(c.socket >= 0, "a second client waits its turn");
@@ -659,6 +680,13 @@ static void test_second_client(void)
 	ok(client_get(&c, CLIENT_CONFIG, 4, 2) == 0, "the card is as after power-on");
 	client_put(&c, CLIENT_CONFIG, 4, 0x2, 2);
 	ok(client_get(&c, CLIENT_BAR2, 0, 4) != 0x5ec3e7, "nothing of the first is in its memory");
+	client_put(&c, CLIENT_BAR2, 0, 0x5ec0d, 4);
+	client_put(&c, CLIENT_BAR4, 0, 7, 4);
+	ok(windows[0][0] != 0x5ec0d && windows[1][0] != 7,
+	   "nothing of its own is in what the first has mapped");
+	windows[0][1] = windows[1][1] = 0x5ec3e7;
+	ok(client_get(&c, CLIENT_BAR2, 4, 4) != 0x5ec3e7 &&
+	   client_get(&c, CLIENT_BAR4, 4, 4) != 0x5ec3e7, "nor the other way");
 	ok(!client_dma_map(&c, 0x100000, 0x80000, fd, 0, 3), "nor in its table of mappings");
 	kill(c.pid, SIGTERM);
 	close(fd);
