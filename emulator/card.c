@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The card as one object: made, reset, freed; its clock; the thread that keeps it (heartbeats,
- * the slow part of a reset). See card.h for what the world may do with it.
+ * The card as one object: made, reset, freed; the thread that keeps it (heartbeats, the slow part
+ * of a reset). See card.h for what the world may do with it.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -36,65 +36,6 @@ static const struct profile *profile_find(const char *name)
 		if (!strcmp(profiles[i].name, name))
 			return &profiles[i];
 	return NULL;
-}
-
-/* ---- Time ---- */
-
-int64_t wall_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
-/*
- * While nothing runs card time follows the wall clock; while something does it is what work cost.
- */
-static uint64_t idle_us(const struct card *card)
-{
-	return card->workers_busy ? 0 : (uint64_t)(wall_ns() - card->idle_since_ns) / 1000;
-}
-
-uint64_t card_time_us(struct card *card)
-{
-	return card->base_us + idle_us(card);
-}
-
-uint64_t card_cycles_in(const struct card *card, uint64_t us)
-{
-	return us * card->profile.clock_khz / 1000;
-}
-
-uint64_t card_cycles(struct card *card)
-{
-	return card->cycles + card_cycles_in(card, idle_us(card));
-}
-
-void card_work_begins(struct card *card)
-{
-	uint64_t us = idle_us(card);
-
-	card->base_us += us;
-	card->cycles += card_cycles_in(card, us);
-	card->workers_busy++;
-	if (card->keeper_sleeps)
-		pthread_cond_signal(&card->idle);
-}
-
-void card_work_ends(struct card *card)
-{
-	if (--card->workers_busy)
-		return;
-	card->idle_since_ns = wall_ns();
-	if (card->is_resetting)
-		pthread_cond_signal(&card->idle);
-}
-
-void card_time_spend(struct card *card, uint64_t us, uint64_t cycles)
-{
-	card->base_us += us;
-	card->cycles += cycles;
 }
 
 /* ---- Telling ---- */

@@ -145,7 +145,7 @@ struct card {
 	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
 };
 
-/* card.c; the lock is held. */
+/* clock.c; the lock is held. */
 int64_t wall_ns(void);
 uint64_t card_time_us(struct card *card);
 uint64_t card_cycles(struct card *card);
@@ -155,6 +155,12 @@ uint64_t card_cycles_in(const struct card *card, uint64_t us);
 /* A worker begins or ends a turn: time stands on what work costs while there is one. */
 void card_work_begins(struct card *card);
 void card_work_ends(struct card *card);
+/* The step that runs, or has ended, has come to so much: time goes on by what is new of it. */
+void clock_tell(struct card *card, struct queue *queue, uint64_t us, uint64_t cycles);
+/* A step has ended: all that it cost and did is told and counted. */
+void clock_account(struct card *card, struct queue *queue);
+
+/* card.c; the lock is held. */
 void card_interrupt(struct card *card, unsigned int vector);
 void card_event(struct card *card, uint32_t bits);
 void card_reset_begin(struct card *card);

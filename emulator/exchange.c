@@ -11,7 +11,7 @@
 #include "emulator/math.h"
 
 #define CYCLE_BYTES	64		/* what a core takes in a cycle */
-#define PART_BYTES	(1u << 20)	/* moved from one look whether the pass is to stop to the next */
+#define PART_BYTES	(1u << 20)	/* between two looks whether the pass is to stop */
 
 static const struct unit *sys_of(const struct core *core)
 {

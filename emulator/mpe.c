@@ -10,7 +10,7 @@
 #include "emulator/expand.h"
 #include "emulator/math.h"
 
-#define PART_POSITIONS	16384	/* of qk, from one look whether the pass is to stop to the next */
+#define PART_POSITIONS	16384	/* of qk, between two looks whether the pass is to stop */
 
 struct linear {
 	uint64_t segment, table, row, step, strips;

@@ -87,7 +87,7 @@ void queue_drop_all(struct card *card)
 			atomic_store(&q->abort, true);
 			q->command = FLM_QUEUE_RESET;
 		} else {
-			/* Its streams may be many; whoever resets the card does not wait for that. */
+			/* Its streams may be many; nobody waits for that with the lock. */
 			if (q->job)
 				q->dropped = q->job;
 			q->job = NULL;
@@ -522,41 +522,9 @@ static void slot_end(struct card *card, struct queue *q)
 		card_interrupt(card, q->vector);
 }
 
-/* The step that runs, or has ended, has come to so much: time goes on by what is new of it. */
-static void tell(struct card *card, struct queue *q, uint64_t us, uint64_t cycles)
-{
-	struct work *work = &q->work;
-	uint64_t new_us = us > work->told_us ? us - work->told_us : 0;
-	uint64_t new_cycles = cycles > work->told_cycles ? cycles - work->told_cycles : 0;
-
-	card_time_spend(card, new_us, new_cycles);
-	q->busy_us += new_us;
-	q->cycles += new_cycles;
-	work->told_us += new_us;
-	work->told_cycles += new_cycles;
-}
-
-static void account(struct card *card, struct queue *q)
-{
-	struct work *work = &q->work;
-
-	tell(card, q, work->step_us, work->step_cycles);
-	q->slice_us += work->step_us;
-	work->cycles += work->step_cycles;
-	card->instructions += work->step_instructions;
-	q->tokens += work->step_tokens;
-	card->tokens += work->step_tokens;
-	for (unsigned int c = 0; c < EXEC_CORES_MAX; c++)
-		for (unsigned int u = 0; u < FLM_UNITS; u++)
-			card->unit_instructions[c][u] += work->unit_instructions[c][u];
-	work->told_us = work->told_cycles = work->step_us = work->step_cycles = 0;
-	work->step_instructions = work->step_tokens = 0;
-	memset(work->unit_instructions, 0, sizeof(work->unit_instructions));
-}
-
 static void after_turn(struct card *card, struct queue *q, enum step step, uint32_t points)
 {
-	account(card, q);
+	clock_account(card, q);
 	if (q->command == FLM_QUEUE_RESET || q->space.epoch != card->dma.epoch) {
 		queue_drop(q);
 		return;
@@ -622,7 +590,7 @@ void queue_beat(struct card *card, uint64_t hung_us)
 		} else if (q->is_running && q->kind == FLM_QUEUE_COMPUTE) {
 			uint64_t cycles = job_cycles_so_far(card, q);
 
-			tell(card, q, cycles * 1000 / card->profile.clock_khz, cycles);
+			clock_tell(card, q, cycles * 1000 / card->profile.clock_khz, cycles);
 		}
 		if (queue_has_work(card, q)) {
 			STORE64(heartbeat_us, card_time_us(card));

@@ -11,7 +11,7 @@
 
 #include "emulator/math.h"
 
-#define PART_COLS	65536	/* from one look whether the pass is to stop to the next */
+#define PART_COLS	65536	/* between two looks whether the pass is to stop */
 
 static int compare_ranks(const void *a, const void *b)
 {

@@ -48,7 +48,7 @@ const char *vfu_complaint(const struct vfu *vfu);
 /* Closes the socket, takes memory and interrupts back from the card and resets it. */
 void vfu_disconnect(struct vfu *vfu);
 
-/* Before another client, when the card is ready again: BARs that the last one had not. 0 or -errno. */
+/* Before another client, when the card is ready: BARs that the last one had not. 0 or -errno. */
 int vfu_renew(struct vfu *vfu);
 
 /* For struct card_host; opaque is a struct vfu. */
