@@ -63,7 +63,7 @@ struct exec_pass {
 /* What a pass has done that takes time. */
 struct exec_work {
 	uint64_t mm_macs, mv_macs, bytes_read, bytes_written;
-	uint64_t steps;		/* accesses, strips, rows of MISC in steps of sixteen elements */
+	uint64_t steps;		/* accesses, strips, sixteen elements of MISC, 64 bytes exchanged */
 };
 
 struct exec_result {

@@ -157,6 +157,17 @@ static void copies(struct bench *b)
 	bench_post(b, r, &slot);
 	done = bench_wait(r, 6);
 	ok(done && done->fault == FLM_FAULT_SEGMENT, "beyond the segment's end is fault SEGMENT");
+	bench_bind(b, r, 2, FLM_REGION_HOST, bus(b, from), 150 << 10, FLM_RIGHT_R);
+	bench_generation(b, r);
+	slot = (struct flm_copy_slot) {
+		.flags = htole32(FLM_SLOT_COPY), .seqno = htole64(7), .bytes = htole64(200 << 10),
+		.src_segment = htole16(2), .dst_segment = htole16(4),
+		.generation = htole32(r->generation),
+	};
+	bench_post(b, r, &slot);
+	done = bench_wait(r, 7);
+	ok(done && done->fault == FLM_FAULT_SEGMENT && le64toh(done->offset) == 128 << 10,
+	   "200 KiB of a segment of 150: the burst of 64 KiB that does not fit is named");
 }
 
 /* A queue with a job that does not end until somebody ends it. */

@@ -180,6 +180,71 @@ static void fields(struct bench *b)
 	   le64toh(r->status->seqno) == r->seqno - 1, "a seqno that does not ascend: word 8");
 }
 
+/* Two things are wrong, or one ends the job before the other is looked at. */
+static void orders(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 1000);
+	const uint64_t tables = r->page[1].tables;
+	const struct flm_done *done;
+	struct flm_slot slot;
+
+	for (unsigned int i = 0; i < 7; i++) {
+		static const struct {
+			unsigned int status, fault, word;
+			const char *what;
+		} rows[] = {
+			{ 5, 5, 4, "no segments in the generation's row: BLOCK, before a program "
+			  "that is not aligned" },
+			{ 5, 5, 4, "a reserved word in it: BLOCK" },
+			{ 5, 6, 4, "tables that are not lent: DMA" },
+			{ 5, 5, 0, "an unknown right on the record's segment: BLOCK" },
+			{ 5, 1, 0, "an unknown flag in a slot that is to stop: SLOT" },
+			{ 2, 0, 0, "a slot that is to stop, of a generation that is not there: "
+			  "STOPPED" },
+			{ 4, 0, 0, "a pass that does not fit, with TOKENS out of bounds: KV_FULL" },
+		};
+
+		sampling_job(r, 1, 4);
+		slot = bench_slot(r);
+		r->page[1].segments = htole32(i == 0 ? 0 : SEGMENTS);
+		slot.program = htole64(i == 0 ? 32 : 0);
+		r->page[1].reserved[3] = i == 1;
+		r->page[1].tables = i == 2 ? htole64(0x1000) : tables;
+		bench_bind(b, r, 1, FLM_REGION_HOST, bus(b, r->job), 65536,
+			   FLM_RIGHT_R | FLM_RIGHT_W | (i == 3 ? 8 : 0));
+		if (i == 4)
+			slot.flags |= htole32(0x20);
+		if (i == 5)
+			slot.generation = htole32(2);
+		r->status->stop = i == 4 || i == 5 ? slot.seqno : 0;
+		if (i == 6) {
+			row_of(r)->kv_length = htole32(60);
+			row_of(r)->page_segment = htole16(1);
+			row_of(r)->page_count = htole32(1);
+			((struct flm_program *)(void *)r->program)->bounds[FLM_LENGTH_TOKENS].max =
+				htole32(1);
+		}
+		bench_post(b, r, &slot);
+		done = bench_wait(r, r->tail);
+		ok(done && le32toh(done->status) == rows[i].status &&
+		   done->fault == rows[i].fault && le32toh(done->word) == rows[i].word &&
+		   !done->segment == (i != 3),
+		   "%s (status %u, fault %u, word %u)", rows[i].what,
+		   done ? le32toh(done->status) : 0, done ? done->fault : 0,
+		   done ? le32toh(done->word) : 0);
+	}
+	set(b, FLM_REG_QUEUE_SELECT, r->queue, 4);
+	set(b, FLM_REG_QUEUE_PRIORITY, 2, 4);
+	set(b, FLM_REG_QUEUE_PRIORITY, 4, 4);
+	ok(reg(b, FLM_REG_QUEUE_PRIORITY, 4) == 2, "a priority of 4 is ignored while it is enabled");
+	ok(reg(b, FLM_REG_QUEUE_FAULT_SEQNO, 8), "QUEUE_FAULT_ tells of a fault");
+	bench_reset(b, r);
+	ok(reg(b, FLM_REG_QUEUE_FAULT_SEQNO, 8), "after RESET too");
+	bench_enable(b, r, FLM_QUEUE_COMPUTE, 1, 1, 1000);
+	ok(!reg(b, FLM_REG_QUEUE_FAULT_SEQNO, 8) && !reg(b, FLM_REG_QUEUE_FAULT, 4) &&
+	   !reg(b, FLM_REG_QUEUE_TOKENS, 8), "until ENABLE");
+}
+
 static void copy_fields(struct bench *b)
 {
 	static const struct {
@@ -440,6 +505,7 @@ int main(void)
 
 	bench_open(&b, "tiny");
 	fields(&b);
+	orders(&b);
 	copy_fields(&b);
 	tokens(&b);
 	stops(&b);

@@ -126,7 +126,7 @@ enum flm_status {
 	FLM_STATUS_STOP_TOKEN = 3,	/* the last token is one of the row's stop tokens */
 	FLM_STATUS_KV_FULL = 4,		/* the next pass does not fit the page list */
 	FLM_STATUS_FAULT = 5,
-	FLM_STATUS_RESET = 6,		/* by a queue or core reset */
+	FLM_STATUS_RESET = 6,		/* by a core reset; others write no completion */
 	FLM_STATUS_LOST = 7,		/* the card was reset; written by the driver */
 };
 
