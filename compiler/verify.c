@@ -262,6 +262,19 @@ static bool is_skipped(const struct check *c)
 	return false;
 }
 
+static void check_insn(struct check *c, int insn)
+{
+	struct form any = { 0 };
+
+	/* The card looks at terms even where a size is zero and nothing else is looked at. */
+	for (uint32_t i = 0; i < FLM_GET_HEAD(c->words, TERMS); i++) {
+		const uint32_t *term = c->words + c->fixed + 2 * i;
+
+		form_add_source(c, &any, FLM_GET_TERM(term, CLASS), FLM_GET_TERM(term, INDEX), 0);
+	}
+	verify_insn(c, insn);
+}
+
 static void check_stream(struct check *c, const struct stream *s)
 {
 	char text[FLM_TEXT_BYTES];
@@ -284,7 +297,7 @@ static void check_stream(struct check *c, const struct stream *s)
 			 FLM_GET_HEAD(c->words, RELEASE) >> c->unit & 1)
 			verify_fail(c, "it waits for its own unit");
 		else if (!is_skipped(c))
-			verify_insn(c, insn);
+			check_insn(c, insn);
 		c->at += words;
 		if (open && c->at >= s->count)
 			verify_fail(c, "the stream has no end");
@@ -299,10 +312,13 @@ static void check_streams(struct plan *p)
 
 	c->plan = p;
 	program_bounds(p, c->min, c->max);
-	for (c->entry = 0; c->entry < ENTRIES; c->entry++)
-		for (c->core = 0; c->core < p->card->cores; c->core++)
+	for (c->entry = 0; c->entry < ENTRIES; c->entry++) {
+		for (c->core = 0; c->core < p->card->cores; c->core++) {
+			c->candidates.count = 0;
 			for (c->unit = 0; c->unit < FLM_UNITS; c->unit++)
 				check_stream(c, &p->streams[c->entry][c->unit]);
+		}
+	}
 }
 
 /* At both bounds of every register, and in between. */

@@ -29,6 +29,11 @@ struct check {
 		uint64_t count;		/* trips at most, for this core */
 		uint32_t end;
 	} loop[FLM_LOOP_DEPTH];
+	/* What this entry's topk leaves in this core; SYS is looked at after MISC. */
+	struct {
+		int64_t at;		/* as FLM_CHIP() has it */
+		uint32_t count;		/* 0: none yet */
+	} candidates;
 };
 
 /* Bytes on chip: `rows` rows at `pitch`, each of each * size + more bytes. */

@@ -63,13 +63,19 @@ static void ld_linear(struct check *c)
 static void ld_gather(struct check *c)
 {
 	struct form rows = SIZE_OF(LD_GATHER, ROWS), bytes = SIZE_OF(LD_GATHER, BYTES);
-	struct form limit = fixed(FIELD(LD_GATHER, LIMIT));
+	struct form index = verify_form(c, FLM_LD_GATHER_INDEX_W, FLM_LD_GATHER_INDEX_SLOT, true);
+	struct form limit = fixed(FIELD(LD_GATHER, LIMIT)), beyond = rows;
 
 	if (verify_is_zero(c, &rows) || verify_is_zero(c, &bytes))
 		return;
 	if (FIELD(LD_GATHER, LIMIT) != c->plan->config->vocab)
 		verify_fail(c, "a gather of %u rows from a vocabulary of %u",
 			    FIELD(LD_GATHER, LIMIT), c->plan->config->vocab);
+	/* Only tokens are known to be below it; the card puts those of the pass there. */
+	beyond.length[FLM_LENGTH_TOKENS]--;
+	if (c->words[FLM_LD_GATHER_INDEX_W] >> 28 != FLM_BUFFER_IDX || verify_least(c, &index) ||
+	    verify_greatest(c, &index) || verify_greatest(c, &beyond) > 0)
+		verify_fail(c, "indices that are not the tokens of the pass");
 	check_memory(c, FIELD(LD_GATHER, SEG), FORM(LD_GATHER, OFF), &limit,
 		     FIELD(LD_GATHER, SRC_PITCH), &bytes, 0);
 	TOUCH(LD_GATHER, INDEX, .rows = rows, .pitch = 4, .more = 4, .align = 4);
@@ -208,7 +214,7 @@ static void ld_kv(struct check *c)
 
 static void st_kv(struct check *c)
 {
-	struct form count = SIZE_OF(ST_KV, COUNT);
+	struct form count = SIZE_OF(ST_KV, COUNT), first = FORM(ST_KV, FIRST);
 	uint32_t values = FIELD(ST_KV, VALUE_BYTES), scales = FIELD(ST_KV, SCALE_BYTES);
 
 	if (verify_is_zero(c, &count))
@@ -216,7 +222,11 @@ static void st_kv(struct check *c)
 	if (FIELD(ST_KV, SEG) != FLM_SEGMENT_KV)
 		verify_fail(c, "pages to segment %u", FIELD(ST_KV, SEG));
 	kv_page(c, FIELD(ST_KV, PAGE), FORM(ST_KV, VALUES), values, FORM(ST_KV, SCALES), scales,
-		FORM(ST_KV, FIRST), &count);
+		first, &count);
+	/* A job may not write what was cached before it began. */
+	first.length[FLM_LENGTH_KV]--;
+	if (verify_least(c, &first) < 0)
+		verify_fail(c, "positions that were cached before this pass");
 	TOUCH(ST_KV, SRC, .rows = count, .pitch = FIELD(ST_KV, SRC_PITCH), .more = values);
 	TOUCH(ST_KV, SRC_SCALES, .rows = count, .pitch = FIELD(ST_KV, SCALE_PITCH), .more = scales,
 	      .align = 4);
@@ -300,6 +310,9 @@ static void mv_linear(struct check *c)
 
 static uint32_t dim_of(struct check *c, uint32_t dim)
 {
+	/* The same bit in qk and pv, MM and MV. */
+	if (FLM_GET_HEAD(c->words, FLAGS) & FLM_MM_QK_MASK)
+		verify_fail(c, "a mask, and no program of this compiler has one");
 	if (!dim || dim > FLM_DIM_MAX)
 		verify_fail(c, "a dimension of %u", dim);
 	return dim;
@@ -376,6 +389,65 @@ static void mv_pv(struct check *c)
 	TOUCH(MV_PV, OUT, .more = 4 * dim, .align = 4);
 }
 
+/* Where candidates lie: one place, whatever the lengths. */
+static int64_t candidates_at(struct check *c, int word, int slot)
+{
+	struct form f = verify_form(c, word, slot, true);
+	int64_t at = verify_greatest(c, &f);
+
+	if (verify_least(c, &f) != at)
+		verify_fail(c, "candidates at a place that depends on a length");
+	return (c->words[word] & 0xf0000000u) + at;
+}
+
+/* Cores must choose from the same candidates, those of all: of what topk left, all of it. */
+static void check_candidates(struct check *c, int64_t at, uint32_t count)
+{
+	if (at != c->candidates.at || count != c->candidates.count)
+		verify_fail(c, "%u candidates at 0x%" PRIx64 ", topk leaves %u at 0x%" PRIx64,
+			    count, at, c->candidates.count, c->candidates.at);
+}
+
+static void topk(struct check *c, const struct form *cols)
+{
+	struct form pos = FORM(MISC, POS), none = { 0 };
+
+	c->candidates.at = candidates_at(c, FLM_MISC_OUT_W, FLM_MISC_OUT_SLOT);
+	c->candidates.count = FIELD(MISC, IMM);
+	if (!verify_is_zero(c, cols) &&
+	    verify_end(c, pos, cols, 1, &none, 0, 1) > c->plan->config->vocab)
+		verify_fail(c, "candidates beyond the vocabulary of %u", c->plan->config->vocab);
+}
+
+/* A sample of zero rows would do nothing, one of two is none. */
+static void sample(struct check *c, const struct form *rows, const struct form *cols)
+{
+	uint32_t imm = FIELD(MISC, IMM);
+
+	if (verify_least(c, rows) != 1 || verify_greatest(c, rows) != 1 || !rows->max ||
+	    verify_least(c, cols) != 1 || verify_greatest(c, cols) != 1 || !cols->max)
+		verify_fail(c, "a sample of another size than one");
+	check_candidates(c, candidates_at(c, FLM_MISC_A_W, FLM_MISC_A_SLOT), imm);
+	TOUCH(MISC, A, .more = 8 * (int64_t)imm, .align = 4);
+}
+
+/* Columns of rope and hadamard are whole blocks, whatever the lengths. */
+static void check_blocks(struct check *c, uint32_t mode, uint32_t imm, const struct form *cols)
+{
+	bool fine = mode == FLM_MISC_ROPE ? imm && imm % 2 == 0 :
+		    imm == 16 || imm == 32 || imm == 64 || imm == 128;
+
+	if (!fine)
+		verify_fail(c, "blocks of %u", imm);
+	fine = cols->constant % imm == 0 && cols->max % imm == 0;
+	for (int i = 0; i < FLM_LENGTHS; i++)
+		fine &= cols->length[i] % imm == 0;
+	for (int i = 0; i < FLM_LOOP_DEPTH; i++)
+		fine &= cols->loop[i] % imm == 0;
+	if (!fine)
+		verify_fail(c, "columns that are not whole blocks of %u", imm);
+}
+
 /* Operands of a MISC by operation: bytes of an element, and where rows have a fixed length. */
 static void misc(struct check *c)
 {
@@ -384,17 +456,23 @@ static void misc(struct check *c)
 	struct form out_cols = cols;
 	int64_t scales, out = 4, a = 4;
 
+	if ((mode == FLM_MISC_TOPK || mode == FLM_MISC_SAMPLE) && (!imm || imm > FLM_TOPK_MAX))
+		verify_fail(c, "%u candidates", imm);
+	/* Even of no columns: a core without a row of the vocabulary has candidates, too. */
+	if (mode == FLM_MISC_TOPK)
+		topk(c, &cols);
+	if (mode == FLM_MISC_SAMPLE)
+		return sample(c, &rows, &cols);
 	if (verify_is_zero(c, &rows) || verify_is_zero(c, &cols))
 		return;
 	if ((mode == FLM_MISC_QUANT || mode == FLM_MISC_DEQUANT) && (!imm || imm > 1024))
 		verify_fail(c, "groups of %u", imm);
-	if ((mode == FLM_MISC_TOPK || mode == FLM_MISC_SAMPLE) && (!imm || imm > FLM_TOPK_MAX))
-		verify_fail(c, "%u candidates", imm);
 	if (verify_least(c, &pos) < 0)
 		verify_fail(c, "a position below zero");
-	if ((mode == FLM_MISC_ROPE || mode == FLM_MISC_HADAMARD) &&
-	    (!imm || c->plan->config->hidden == 0))
-		verify_fail(c, "blocks of %u", imm);
+	if (mode == FLM_MISC_SOFTMAX && FLM_GET_HEAD(c->words, FLAGS) & FLM_MISC_MASK)
+		verify_fail(c, "a mask, and no program of this compiler has one");
+	if (mode == FLM_MISC_ROPE || mode == FLM_MISC_HADAMARD)
+		check_blocks(c, mode, imm, &cols);
 	if (mode == FLM_MISC_QUANT) {
 		out = 1;
 		/* Zeros are written up to the next multiple of 16 columns. */
@@ -403,10 +481,6 @@ static void misc(struct check *c)
 	}
 	if (mode == FLM_MISC_DEQUANT)
 		a = 1;
-	if (mode == FLM_MISC_SAMPLE) {
-		TOUCH(MISC, A, .more = 8 * (int64_t)imm, .align = 4);
-		return;
-	}
 	if (mode != FLM_MISC_FILL)
 		TOUCH(MISC, A, .rows = rows, .pitch = FIELD(MISC, A_PITCH), .size = cols, .each = a,
 		      .align = a);
@@ -484,6 +558,8 @@ void verify_insn(struct check *c, int insn)
 	case FLM_INSN_SYS_TOPK:
 		if (!FIELD(SYS_TOPK, COUNT) || FIELD(SYS_TOPK, COUNT) > FLM_TOPK_MAX)
 			verify_fail(c, "%u candidates", FIELD(SYS_TOPK, COUNT));
+		check_candidates(c, candidates_at(c, FLM_SYS_TOPK_SRC_W, FLM_SYS_TOPK_SRC_SLOT),
+				 FIELD(SYS_TOPK, COUNT));
 		TOUCH(SYS_TOPK, SRC, .more = 8 * (int64_t)FIELD(SYS_TOPK, COUNT), .align = 4);
 		return;
 	default:

@@ -29,6 +29,7 @@ struct core {
 	struct unit unit[FLM_UNITS];
 	unsigned int tokens[FLM_UNITS][FLM_UNITS];	/* [from][to] */
 	uint64_t instructions;
+	unsigned int samples;
 };
 
 static const char *const unit_names[] = { "LD", "ST", "MM", "MV", "MISC", "SYS" };
@@ -146,6 +147,8 @@ static bool unit_run(const struct walk *w, struct core *c, unsigned int core, un
 			words = flm_isa_words(u->words + u->pc, u->count - u->pc);
 			if (words < 0)
 				wrong(w, unit, u->pc, "no instruction");
+			if (op == FLM_OP_MISC)
+				c->samples += FLM_GET_HEAD(&word, MODE) == FLM_MISC_SAMPLE;
 			if (op == FLM_OP_SYS && flm_isa_insn(word) != FLM_INSN_SYS_SYNC) {
 				u->is_meeting = true;
 			} else {
@@ -197,6 +200,9 @@ static void check_end(const struct walk *w, const struct core *c)
 			if (c->tokens[unit][to])
 				wrong(w, unit, u->pc, "tokens are left over");
 	}
+	if (c->samples != w->lengths[FLM_LENGTH_SAMPLE])
+		wrong(w, FLM_UNIT_MISC, c->unit[FLM_UNIT_MISC].pc,
+		      c->samples ? "samples more often than it should" : "ends without a sample");
 }
 
 uint64_t walk_run(const struct walk *w)

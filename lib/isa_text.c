@@ -132,14 +132,45 @@ static int misc_use(const char *name)
 	return 0;
 }
 
+/* The flags of a MISC belong to one operation each, as the rows' meanings say. */
+static uint32_t misc_flags(int mode)
+{
+	switch (mode) {
+	case FLM_MISC_SOFTMAX:
+		return FLM_MISC_MASK | FLM_MISC_SAME;
+	case FLM_MISC_DEQUANT:
+		return FLM_MISC_HALF;
+	default:
+		return 0;
+	}
+}
+
 static bool is_used(const struct operand *operand, const uint32_t *words)
 {
-	int use;
+	int mode = FLM_GET_HEAD(words, MODE), use;
 
 	if (operand->insn != FLM_INSN_MISC)
 		return true;
+	if (operand->kind == KIND_FLAG)
+		return misc_flags(mode) >> operand->low & 1;
 	use = misc_use(operand->name);
-	return !use || miscs[FLM_GET_HEAD(words, MODE)].uses & use;
+	return !use || miscs[mode].uses & use;
+}
+
+/* Operands that have a text, but must be zero: the mask of none, the pitch of a single row. */
+static bool must_be_zero(const struct operand *operand, const uint32_t *words)
+{
+	if (operand->insn != FLM_INSN_MISC)
+		return false;
+	switch (FLM_GET_HEAD(words, MODE)) {
+	case FLM_MISC_SOFTMAX:
+		return misc_use(operand->name) == FLM_USE_B &&
+		       !(FLM_GET_HEAD(words, FLAGS) & FLM_MISC_MASK);
+	case FLM_MISC_LAYERNORM:
+		return operand->word == FLM_MISC_C_PITCH_W;
+	default:
+		return false;
+	}
 }
 
 /* The bits of each fixed word that some row names; the others are reserved. */
@@ -150,7 +181,7 @@ static void known_bits(int insn, const uint32_t *words, uint32_t *known)
 	for (size_t i = 0; i < COUNT(operands); i++) {
 		const struct operand *o = &operands[i];
 
-		if (o->insn != insn || !is_used(o, words))
+		if (o->insn != insn || !is_used(o, words) || must_be_zero(o, words))
 			continue;
 		known[o->word] |= 0xffffffffu >> (31 - (o->high - o->low)) << o->low;
 		if (o->kind == KIND_SIZE)
@@ -211,6 +242,7 @@ static int check_terms(int insn, const uint32_t *words, struct line *line)
 
 		for (size_t i = 0; i < COUNT(operands); i++)
 			has_slot |= operands[i].insn == insn && is_used(&operands[i], words) &&
+				    !must_be_zero(&operands[i], words) &&
 				    operands[i].slot == (int)FLM_GET_TERM(term, SLOT);
 		if (!has_slot || class < FLM_CLASS_LENGTH || class > FLM_CLASS_LOOP ||
 		    FLM_GET_TERM(term, INDEX) > 15 || flm_get(term, 0, 19, 0)) {

@@ -43,6 +43,8 @@ static const struct {
 	{ "ld off=1+2*loop16", "a register that is none" },
 	{ "ld dst=abc:0", "a buffer that is none" },
 	{ "misc.add imm=1", "an operand that the operation does not use" },
+	{ "misc.rmsnorm +mask", "a flag that the operation does not have" },
+	{ "misc.quant +half", "another one" },
 	{ "loop wait=ld", "tokens on a loop" },
 	{ "ld off=99999999999", "a constant beyond 32 bits" },
 };
@@ -77,6 +79,18 @@ static void by_hand(void)
 	ok(flm_isa_print(words, 1, text) < 0, "an end with a reserved bit is no instruction");
 	words[0] = 0x10000000;
 	ok(flm_isa_print(words, 9, text) < 0, "an instruction that is cut off is none");
+	memset(words, 0, sizeof(words));
+	words[0] = 0x50000081;
+	ok(flm_isa_print(words, 15, text) < 0, "a misc.rmsnorm with a mask is none");
+	words[0] = 0x500000b0;
+	words[4] = 64;
+	ok(flm_isa_print(words, 15, text) < 0, "nor is a misc.softmax with the pitch of no mask");
+	words[0] = 0x500000b1;
+	ok(flm_isa_print(words, 15, text) == 15, "with a mask it is one");
+	words[4] = 0;
+	words[0] = 0x50000090;
+	words[6] = 4;
+	ok(flm_isa_print(words, 15, text) < 0, "a misc.layernorm has no pitch of its third operand");
 }
 
 /* Random words in which only the bits that rows name are set, terms in the order of operands. */

@@ -113,10 +113,22 @@ static void load_sections(struct loaded *l)
 	}
 }
 
-/* Buffers of the card by the order of enum flm_buffer, bytes a core. */
+/* A card, also for a process that was forked off: threads stay behind. */
+static void pass_card(struct loaded *l, const uint32_t buffers[FLM_BUFFERS])
+{
+	struct exec_chip chip = { .cores = l->cores };
+
+	memcpy(chip.buffer_bytes, buffers, sizeof(chip.buffer_bytes));
+	if (exec_new(&chip, 2, &l->exec))
+		errx(1, "no memory for the card");
+}
+
+/*
+ * Buffers of the card by the order of enum flm_buffer, bytes a core. What is changed of the file
+ * in memory stays there.
+ */
 static void pass_load(struct loaded *l, const char *path, const uint32_t buffers[FLM_BUFFERS])
 {
-	struct exec_chip chip = { 0 };
 	struct stat st;
 	uint8_t *logits;
 	int fd = open(path, O_RDONLY);
@@ -125,7 +137,7 @@ static void pass_load(struct loaded *l, const char *path, const uint32_t buffers
 	if (fd < 0 || fstat(fd, &st))
 		err(1, "%s", path);
 	l->file_bytes = st.st_size;
-	l->file = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	l->file = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	if (l->file == MAP_FAILED)
 		err(1, "%s", path);
 	close(fd);
@@ -149,10 +161,7 @@ static void pass_load(struct loaded *l, const char *path, const uint32_t buffers
 		l->segments.segment[core][FLM_SEGMENT_LOGITS] = (struct bytes) {
 			logits, 4ull * l->context * l->vocab, FLM_RIGHT_R | FLM_RIGHT_W };
 	}
-	chip.cores = l->cores;
-	memcpy(chip.buffer_bytes, buffers, sizeof(chip.buffer_bytes));
-	if (exec_new(&chip, 2, &l->exec))
-		errx(1, "no memory for the card");
+	pass_card(l, buffers);
 }
 
 static void pass_unload(struct loaded *l)

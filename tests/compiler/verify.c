@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The checker rejects what the emitter would never write: seeded changes of one word of a good
- * program, each of a kind that must be found. Every change runs in a process of its own, since
+ * program, each of a kind that must be found. Then changes of any kind: what the checker accepts
+ * of them the card must run without a fault. Every change runs in a process of its own, since
  * die() ends it.
  */
 #include <stdlib.h>
@@ -11,9 +12,11 @@
 
 #include "compiler/cc.h"
 #include "lib/flightllm_isa.h"
+#include "tests/compiler/pass.h"
 #include "tests/tap.h"
 
-#define MUTATIONS 400
+#define MUTATIONS	500
+#define BLIND		1000	/* changes of any kind, by one seed each */
 
 static uint64_t state = 1;
 
@@ -23,7 +26,7 @@ static uint32_t draw(uint32_t below)
 	return (state >> 33) % below;
 }
 
-static struct plan *build(const struct card *card, const char *shape)
+static struct plan *build(const struct card *card, const char *shape, const char *out)
 {
 	struct plan *p = calloc(1, sizeof(*p));
 	struct options *o = calloc(1, sizeof(*o));
@@ -32,7 +35,11 @@ static struct plan *build(const struct card *card, const char *shape)
 	o->card = card;
 	o->synthetic = shape;
 	o->width = 8;
+	o->hadamard[FLM_ROTATE_QKV] = 16;
 	o->command = "test";
+	o->out = out;
+	o->threads = 1;
+	o->quiet = true;
 	p->options = o;
 	p->card = card;
 	if (checkpoint_synthetic(shape, 0, error, sizeof(error), &p->checkpoint)) {
@@ -46,6 +53,8 @@ static struct plan *build(const struct card *card, const char *shape)
 	tile_run(p);
 	place_run(p);
 	emit_run(p);
+	verify_run(p);	/* the watchdog of the file */
+	write_run(p);
 	return p;
 }
 
@@ -196,6 +205,74 @@ static const char *mutate(struct plan *p, unsigned int kind)
 		else
 			return NULL;
 		return "a size or limit out of bounds";
+	case 10:
+		w = pick(p, false, &insn, &unit);
+		if (insn != FLM_INSN_MISC)
+			return NULL;
+		switch (FLM_GET_HEAD(w, MODE)) {
+		case FLM_MISC_SOFTMAX:
+			if (draw(2))
+				FLM_PUT_HEAD(w, FLAGS, 1);
+			else
+				w[FLM_MISC_B_PITCH_W] = 64;
+			return "a mask in a program without one";
+		case FLM_MISC_DEQUANT:
+			FLM_PUT_HEAD(w, FLAGS, 4 | 1u << draw(2));
+			break;
+		default:
+			FLM_PUT_HEAD(w, FLAGS, 1u << draw(3));
+		}
+		return "a flag of another operation";
+	case 11:
+		do
+			w = pick(p, false, &insn, &unit);
+		while (insn != FLM_INSN_ST_KV && insn != FLM_INSN_SYS_TOPK &&
+		       insn != FLM_INSN_LD_GATHER);
+		if (insn == FLM_INSN_LD_GATHER) {
+			w[draw(2) ? FLM_LD_GATHER_INDEX_W : FLM_LD_GATHER_ROWS_W] += 64;
+			w[FLM_LD_GATHER_ROWS_MAX_W] = FLM_CHUNK_MAX;
+			return "indices that are no tokens";
+		}
+		if (insn == FLM_INSN_SYS_TOPK) {
+			if (draw(2))
+				w[FLM_SYS_TOPK_COUNT_W]--;
+			else
+				w[FLM_SYS_TOPK_SRC_W] += 8;
+			return "other candidates than those of topk";
+		}
+		for (uint32_t i = 0; i < FLM_GET_HEAD(w, TERMS); i++) {
+			uint32_t *term = w + FLM_WORDS_ST_KV + 2 * i;
+
+			if (FLM_GET_TERM(term, SLOT) == FLM_ST_KV_FIRST_SLOT)
+				term[1] = 0;
+		}
+		return "a store at the first position";
+	case 12:
+		do
+			w = pick(p, false, &insn, &unit);
+		while (insn != FLM_INSN_MISC || FLM_GET_HEAD(w, MODE) < FLM_MISC_ROPE);
+		switch (FLM_GET_HEAD(w, MODE)) {
+		case FLM_MISC_ROPE:
+		case FLM_MISC_HADAMARD:
+			w[draw(2) ? FLM_MISC_IMM_W : FLM_MISC_COLS_W] += 8;
+			return "blocks that do not divide a row";
+		case FLM_MISC_SAMPLE:
+			w[draw(2) ? FLM_MISC_ROWS_W : FLM_MISC_COLS_W] -= 1;
+			return "a sample of nothing";
+		case FLM_MISC_TOPK:
+			w[FLM_MISC_IMM_W] -= 1;
+			return "fewer candidates than are chosen from";
+		default:
+			return NULL;
+		}
+	case 13:
+		w = pick(p, false, &insn, &unit);
+		if (!FLM_GET_HEAD(w, TERMS))
+			return NULL;
+		w += flm_isa_words(w, FLM_WORDS_MAX) - 2;
+		FLM_PUT_TERM(w, CLASS, FLM_CLASS_LOOP);
+		FLM_PUT_TERM(w, INDEX, 7);
+		return "a term of a loop that is not open";
 	default:
 		w = pick(p, false, &insn, &unit);
 		w[0] |= 1u << FLM_HEAD_MODE_HI;
@@ -232,16 +309,117 @@ static void save(struct plan *p, uint32_t **copy, bool restore)
 	}
 }
 
+/* Some word of some instruction becomes another one. */
+static void change(uint32_t *word)
+{
+	switch (draw(5)) {
+	case 0:
+		*word ^= 1u << draw(32);
+		break;
+	case 1:
+		*word += 1 + draw(64);
+		break;
+	case 2:
+		*word -= 1 + draw(64);
+		break;
+	case 3:
+		*word = draw(300);
+		break;
+	default:
+		*word *= 2;
+	}
+}
+
+/* On a card of its own: the passes of an entry, from an empty and to a full cache. */
+static void run_on_card(struct loaded *l, const struct plan *p, unsigned int entry)
+{
+	const struct {
+		uint32_t kv, tokens;
+		bool sample, every;
+	} passes[ENTRIES][5] = {
+		{ { 0, 1, false, false }, { 0, p->chunk, true, true },
+		  { p->context - p->chunk, p->chunk, true, true },
+		  { p->context - 1, 1, true, true }, { p->context / 2, 3, false, true } },
+		{ { 0, 1, true, false }, { 1, 1, false, false }, { p->context / 2, 1, true, false },
+		  { p->context - 2, 1, true, false }, { p->context - 1, 1, true, false } },
+	};
+	uint32_t tokens[FLM_CHUNK_MAX];
+
+	for (uint32_t i = 0; i < FLM_CHUNK_MAX; i++)
+		tokens[i] = 7 * i % l->vocab;
+	pass_card(l, p->card->buffer_bytes);
+	for (int i = 0; i < 5; i++) {
+		l->kv = passes[entry][i].kv;
+		if (pass_run(l, entry, tokens, passes[entry][i].tokens, passes[entry][i].sample,
+			     passes[entry][i].every) < 0) {
+			fflush(stdout);
+			_exit(1);
+		}
+	}
+	_exit(0);
+}
+
+/* Changes one word of program and file. Returns whether the card runs what the checker accepts. */
+static bool blind(struct plan *p, struct loaded *l, unsigned int *accepted)
+{
+	unsigned int entry = draw(ENTRIES), unit = draw(FLM_UNITS);
+	const struct flm_stream *s = &l->program->entry[entry].stream[unit];
+	uint32_t *words = p->streams[entry][unit].words, at = draw(p->streams[entry][unit].count);
+	uint32_t *file = (uint32_t *)((uint8_t *)l->program + le32toh(s->offset));
+	uint32_t old = words[at];
+	int status = 0;
+	pid_t child;
+
+	change(&words[at]);
+	if (words[at] != old && !verdict(p)) {
+		(*accepted)++;
+		file[at] = htole32(words[at]);
+		fflush(stdout);
+		child = fork();
+		if (!child)
+			run_on_card(l, p, entry);
+		if (child < 0 || waitpid(child, &status, 0) < 0)
+			status = -1;
+		file[at] = htole32(old);
+	}
+	if (status)
+		printf("# entry %u, unit %u, word %u: 0x%08x instead of 0x%08x\n", entry, unit, at,
+		       words[at], old);
+	words[at] = old;
+	return !status;
+}
+
+static void check_blind(struct plan *p, const char *path)
+{
+	unsigned int accepted = 0, faulty = 0;
+	struct loaded l;
+
+	pass_load(&l, path, p->card->buffer_bytes);
+	/* The accepted program may need more instructions than the one in the file. */
+	((struct flm_program *)l.program)->watchdog = htole64(1 << 30);
+	for (int i = 0; i < BLIND; i++)
+		faulty += !blind(p, &l, &accepted);
+	ok(accepted > BLIND / 10 && !faulty,
+	   "of %d changed programs the card runs all %u that are accepted", BLIND, accepted);
+	pass_unload(&l);
+}
+
 int main(void)
 {
-	struct plan *p = build(card_find("tiny"), "tiny");
+	char path[] = "/tmp/flightllm-verify.XXXXXX";
 	uint32_t *copy[ENTRIES * FLM_UNITS] = { NULL };
 	unsigned int tried = 0;
+	struct plan *p;
+	int fd = mkstemp(path);
 
+	if (fd < 0)
+		err(1, "%s", path);
+	close(fd);
+	p = build(card_find("tiny"), "tiny", path);
 	ok(verdict(p) == 0, "the program as it was emitted is accepted");
 	save(p, copy, false);
 	while (tried < MUTATIONS) {
-		const char *what = mutate(p, draw(11));
+		const char *what = mutate(p, draw(15));
 
 		if (what) {
 			int status = verdict(p);
@@ -269,6 +447,8 @@ int main(void)
 		v->at = at;
 	}
 	ok(verdict(p) == 0, "the program is accepted again");
+	check_blind(p, path);
+	unlink(path);
 	for (int i = 0; i < ENTRIES * FLM_UNITS; i++)
 		free(copy[i]);
 	checkpoint_close(p->checkpoint);
