@@ -303,6 +303,8 @@ uint64_t walk_run(const struct walk *walk);
 
 /* Block Hadamard of each row's columns in place; block 0 does nothing. */
 void quant_rotate(float *rows, uint32_t row_count, uint32_t cols, uint32_t block);
+/* float32 bits of the greatest magnitude: infinity's above all numbers', a NaN's above those. */
+uint32_t quant_greatest(const float *w, size_t count);
 /*
  * One strip of 16 rows [16][cols] as codes and scales of all its K tiles, as the card stores
  * them; cols here are padded to 16. out has strip_bytes. false: a scale does not fit float16.

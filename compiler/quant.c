@@ -118,6 +118,29 @@ static inline float greatest(const float *w, uint32_t count)
 	return most;
 }
 
+uint32_t quant_greatest(const float *w, size_t count)
+{
+	ints lane = { 0 };
+	int32_t most = 0, bits;
+	size_t i = 0;
+
+	for (; i + LANES <= count; i += LANES) {
+		ints x, more;
+
+		memcpy(&x, w + i, sizeof(x));
+		x &= 0x7fffffff;
+		more = x > lane;
+		lane = (more & x) | (~more & lane);
+	}
+	for (; i < count; i++) {
+		memcpy(&bits, w + i, sizeof(bits));
+		most = MAX(most, bits & 0x7fffffff);
+	}
+	for (int l = 0; l < LANES; l++)
+		most = MAX(most, lane[l]);
+	return most;
+}
+
 static inline void round_codes(const float *w, uint32_t count, float scale, float low, float high,
 			       int8_t *codes)
 {
@@ -136,8 +159,12 @@ static inline void round_codes(const float *w, uint32_t count, float scale, floa
 /* int8 in [-127, 127]. Returns float16 bits, or 0x7c00 if the scale is too large for them. */
 static inline uint16_t group_w8(const float *w, uint32_t count, int8_t *codes)
 {
-	uint16_t half = quant_half(greatest(w, count) / 127);
+	float most = greatest(w, count);
+	uint16_t half = quant_half(most / 127);
 
+	/* Subnormals are wide apart: one that was rounded down may clip the largest weights. */
+	if (half < 0x400 && 127 * quant_float(half) < most)
+		half++;
 	if (half == 0)
 		memset(codes, 0, count);
 	else if (half < 0x7c00)
@@ -177,27 +204,29 @@ static uint16_t group_w4(const float *w, uint32_t count, int8_t *codes)
 	float most = greatest(w, count), signed_most = 0, least = 0;
 	uint16_t best = 0;
 
+	if (most == 0) {
+		memset(codes, 0, count);
+		return 0;
+	}
 	for (uint32_t i = 0; i < count && signed_most == 0; i++)
 		if (__builtin_fabsf(w[i]) == most)
 			signed_most = w[i];
 	for (size_t i = 0; i < sizeof(divisors) / sizeof(divisors[0]); i++) {
 		uint16_t half = quant_half(signed_most / divisors[i]);
-		float error;
 
 		if ((half & 0x7fff) >= 0x7c00)
 			return 0x7c00;
-		if ((half & 0x7fff) < 0x10)	/* too coarse a subnormal to be worth a look */
-			continue;
-		error = squared_error(w, count, quant_float(half));
-		if (!best || error < least) {
-			best = half;
-			least = error;
+		/* Subnormals are wide apart, the least is next to zero: its neighbour, too. */
+		for (int up = !(half & 0x7fff); up <= ((half & 0x7fff) < 0x400); up++) {
+			float error = squared_error(w, count, quant_float(half + up));
+
+			if (!best || error < least) {
+				best = half + up;
+				least = error;
+			}
 		}
 	}
-	if (best)
-		round_codes(w, count, quant_float(best), -8, 7, codes);
-	else
-		memset(codes, 0, count);
+	round_codes(w, count, quant_float(best), -8, 7, codes);
 	return best;
 }
 

@@ -37,6 +37,7 @@ struct work {
 	atomic_ullong done;		/* elements */
 	uint64_t all;
 	atomic_bool is_over;
+	atomic_uint *greatest;		/* of each tensor, as quant_greatest() has it */
 };
 
 static void write_at(struct work *w, uint64_t offset, const void *bytes, size_t count)
@@ -84,33 +85,62 @@ static void read_rows(const struct plan *p, const char *name, uint64_t first, ui
 		die_checkpoint(ret);
 }
 
+/* Tensors by number: those of each layer, the head, the embedding. */
+static size_t tensor_number(const struct plan *p, unsigned int matrix, unsigned int layer)
+{
+	return matrix < M_HEAD ? layer * M_HEAD + matrix :
+	       (size_t)p->config->layers * M_HEAD + matrix - M_HEAD;
+}
+
+static void weight_name(const struct plan *p, unsigned int matrix, unsigned int layer,
+			char full[80])
+{
+	char name[64];
+
+	if (matrix == MATRICES || (matrix == M_HEAD && p->config->is_tied))
+		snprintf(full, 80, "model.embed_tokens.weight");
+	else
+		snprintf(full, 80, "%s.weight", write_tensor_name(p, matrix, layer, name));
+}
+
+/* Returns whether all are finite: what was so when it was read may not be when it is rotated. */
+static bool note_greatest(struct work *w, size_t tensor, const float *rows, size_t count)
+{
+	unsigned int most = quant_greatest(rows, count), known = atomic_load(&w->greatest[tensor]);
+
+	while (most > known &&
+	       !atomic_compare_exchange_weak(&w->greatest[tensor], &known, most))
+		;
+	return most < 0x7f800000;
+}
+
 static void strip_task(struct work *w, const struct task *t, float *rows, uint8_t *out)
 {
 	const struct plan *p = w->plan;
 	const struct matrix *m = &p->matrix[t->matrix];
 	uint32_t cols = ROUND_UP(m->cols, FLM_STRIP), first, have;
 	uint64_t to = section_offset(p, FLM_SECTION_WEIGHTS, t->core) + m->data[t->core];
-	char name[64], full[80];
+	char full[80];
 
 	have = core_rows(p, m->split, t->core, &first);
 	to += t->layer * p->layer_bytes[t->core] + (uint64_t)t->first * m->strip_bytes;
-	write_tensor_name(p, t->matrix, t->layer, name);
-	if (t->matrix == M_HEAD && p->config->is_tied)
-		snprintf(full, sizeof(full), "model.embed_tokens.weight");
-	else
-		snprintf(full, sizeof(full), "%s.weight", name);
+	weight_name(p, t->matrix, t->layer, full);
 	for (uint32_t s = 0; s < t->count; s++) {
 		uint32_t row = (t->first + s) * FLM_STRIP, n = MIN(have - row, FLM_STRIP);
+		bool is_fine;
 
 		read_rows(p, full, first + row, n, rows);
 		quant_rotate(rows, n, m->cols, p->rotate[m->rotate]);
+		is_fine = note_greatest(w, tensor_number(p, t->matrix, t->layer), rows,
+					(size_t)n * m->cols);
 		/* Columns up to 16 are zero. The last row first: rows move towards the end. */
 		for (uint32_t r = n; cols != m->cols && r--;) {
 			memmove(rows + (size_t)r * cols, rows + (size_t)r * m->cols, 4 * m->cols);
 			memset(rows + (size_t)r * cols + m->cols, 0, 4 * (cols - m->cols));
 		}
 		memset(rows + (size_t)n * cols, 0, 4 * (size_t)(FLM_STRIP - n) * cols);
-		if (!quant_strip(rows, cols, p->options->width, out + (size_t)s * m->strip_bytes))
+		if (!is_fine ||
+		    !quant_strip(rows, cols, p->options->width, out + (size_t)s * m->strip_bytes))
 			die("%s: a weight of rows %u to %u is too large for a float16 scale: the model is broken, fetch it again",
 			    full, first + row, first + row + n - 1);
 	}
@@ -126,6 +156,7 @@ static void embedding_task(struct work *w, const struct task *t, float *rows, ui
 	uint8_t *scales = out + (size_t)t->count * cols;
 
 	read_rows(p, "model.embed_tokens.weight", t->first, t->count, rows);
+	note_greatest(w, tensor_number(p, MATRICES, 0), rows, (size_t)t->count * cols);
 	for (uint32_t r = 0; r < t->count; r++)
 		if (!quant_row(rows + (size_t)r * cols, cols, (int8_t *)out + (size_t)r * cols,
 			       scales + (size_t)r * scale_bytes))
@@ -251,6 +282,30 @@ static void run_tasks(struct work *w)
 	atomic_store(&w->is_over, true);
 	if (has_bar)
 		pthread_join(bar, NULL);
+}
+
+/* Up to half of the least float16 all codes are zero: another model than the one asked for. */
+static void check_small(const struct work *w, unsigned int matrix, unsigned int layer)
+{
+	uint32_t bits = atomic_load(&w->greatest[tensor_number(w->plan, matrix, layer)]);
+	char full[80];
+	float most;
+
+	memcpy(&most, &bits, 4);
+	if (most == 0 || most > 0x1p-25f)
+		return;
+	weight_name(w->plan, matrix, layer, full);
+	die("%s: its greatest weight is %g, too small for a float16 scale: the model is broken, fetch it again",
+	    full, most);
+}
+
+static void check_weights(const struct work *w)
+{
+	for (uint32_t layer = 0; layer < w->plan->config->layers; layer++)
+		for (int m = 0; m < M_HEAD; m++)
+			check_small(w, m, layer);
+	check_small(w, M_HEAD, 0);
+	check_small(w, MATRICES, 0);
 }
 
 static void write_tables(struct work *w, unsigned int core)
@@ -439,7 +494,9 @@ void write_run(struct plan *p)
 	w.fd = output.fd;
 	reserve(&w);
 	list_tasks(&w);
+	w.greatest = arena((tensor_number(p, MATRICES, 0) + 1) * sizeof(*w.greatest));
 	run_tasks(&w);
+	check_weights(&w);
 	for (unsigned int core = 0; core < p->card->cores; core++)
 		write_tables(&w, core);
 	write_vectors(&w);

@@ -143,6 +143,14 @@ broken missing-tensor
 LC_ALL=C sed -i 's/model.norm.weight/model.nurm.weight/' missing-tensor/model.safetensors
 broken nan-weight
 printf '\xc0\x7f' | dd of=nan-weight/model.safetensors bs=1 seek=200000 conv=notrunc status=none
+# Finite, but not when they are rotated: infinities that cancel each other, and zeros.
+broken weight-too-large
+printf '\x62\x7f\x62\x7f\x62\xff\x62\xff\x62\x7f\x62\x7f\x62\x7f\x62\x7f' |
+	dd of=weight-too-large/model.safetensors bs=1 seek=199640 conv=notrunc status=none
+# All of lm_head becomes 1e-9.
+broken weights-too-small
+perl -e 'print "\x89\x30" x (2048 * 192)' |
+	dd of=weights-too-small/model.safetensors bs=4096 oflag=seek_bytes seek=6104 conv=notrunc status=none
 broken truncated
 truncate -s 1000000 truncated/model.safetensors
 broken header-beyond-file
@@ -173,7 +181,7 @@ sharded shard-missing '"model.norm.weight": "c.safetensors"'
 sharded shard-without-tensor '"model.nurm.weight": "a.safetensors"'
 sharded index-is-a-list ''
 echo '{"weight_map": ["a.safetensors"]}' >index-is-a-list/model.safetensors.index.json
-for name in missing-tensor nan-weight truncated header-beyond-file empty-weights overlapping-tensors \
+for name in missing-tensor nan-weight weight-too-large weights-too-small truncated header-beyond-file empty-weights overlapping-tensors \
 	unknown-dtype whole-numbers extra-tensor duplicate-tensor shard-outside shard-missing \
 	shard-without-tensor index-is-a-list; do
 	bad "$name" 1 "$name" -o out.flm
