@@ -18,15 +18,44 @@
 #define DESCRIPTORS "/proc/self/fd"	/* through which a file without a name gets one */
 #define NAMES_MAX 100
 
+/* What is there is replaced if it is an older .flm or empty; a model's weights are neither. */
+static void check_old(const char *path)
+{
+	char magic[sizeof(FLM_FILE_MAGIC) - 1];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		die_with(EXIT_PERMISSION, "%s: exists and may not be read (%s): choose another name",
+			 path, strerror(errno));
+	n = read(fd, magic, sizeof(magic));
+	close(fd);
+	if (n && (n != sizeof(magic) || memcmp(magic, FLM_FILE_MAGIC, sizeof(magic))))
+		die("%s: exists and is no .flm file: choose another name, or remove it", path);
+}
+
+/* All that can be wrong with the name, before the work; it is used only after it. */
 static void check_place(const char *path)
 {
+	size_t length = strlen(path);
 	struct stat st;
 
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
+	if (!length || path[length - 1] == '/')
+		die("'%s' names no file: choose a name", path);
+	if (stat(path, &st)) {
+		/* Without its folder, too; open_named() says so. */
+		if (errno != ENOENT && errno != ENOTDIR)
+			die_with(errno == EACCES ? EXIT_PERMISSION : EXIT_FAILED,
+				 "%s: cannot be made: %s: choose another name", path,
+				 strerror(errno));
+		return;
+	}
+	if (!S_ISREG(st.st_mode))
 		die("%s: exists and is no file: choose another name", path);
-	if (!access(path, F_OK) && access(path, W_OK))
+	if (access(path, W_OK))
 		die_with(EXIT_PERMISSION, "%s: exists and may not be written (%s): choose another name",
 			 path, strerror(errno));
+	check_old(path);
 }
 
 /* With a name of its own beside the output's. */

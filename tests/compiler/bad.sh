@@ -222,6 +222,13 @@ bad rotation-does-not-divide 1 --synthetic tiny -o out.flm --hadamard down=64
 
 bad output-in-no-directory 1 good -o nodir/out.flm
 bad output-is-a-directory 1 good -o existing-directory
+bad output-has-no-name 1 good -o ''
+bad output-ends-in-a-slash 1 good -o new/
+bad output-name-too-long 1 good -o "$(printf 'x%.0s' {1..300})"
+sum=$(sha256sum good/*)
+bad output-is-the-model 1 good -o good/model.safetensors
+bad output-is-the-config 1 good -o ./good/config.json
+[ "$sum" = "$(sha256sum good/*)" ] && say ok "the model is as it was" || say "not ok" "the model is as it was"
 
 # Larger than files may be here.
 (
@@ -266,7 +273,7 @@ is_writing() {
 	return 1
 }
 
-echo old >kept.flm
+echo FLM-FILE of old >kept.flm
 for signal in TERM KILL; do
 	"$cc" --synthetic llama-1b -o kept.flm --threads 1 2>/dev/null >&2 &
 	pid=$!
@@ -275,7 +282,7 @@ for signal in TERM KILL; do
 	kill -$signal $pid
 	wait $pid 2>/dev/null
 	status=$?
-	if [ $wrote -eq 0 ] && [ $status -eq $((128 + $(kill -l $signal))) ] && [ "$(cat kept.flm)" = old ] &&
+	if [ $wrote -eq 0 ] && [ $status -eq $((128 + $(kill -l $signal))) ] && [ "$(cat kept.flm)" = "FLM-FILE of old" ] &&
 		[ -z "$(ls kept.flm.* 2>/dev/null)" ]; then
 		say ok "SIG$signal in the middle leaves the old file and no other"
 	else

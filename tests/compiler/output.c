@@ -83,7 +83,7 @@ static void end_by(int signal)
 		struct output output;
 
 		output_open(&output, "out");
-		put(output.fd, "half");
+		put(output.fd, "FLM-FILE half");
 		raise(signal);
 		_exit(0);
 	}
@@ -100,18 +100,20 @@ static void check_way(const char *way)
 
 	umask(0027);
 	output_open(&output, "out");
-	put(output.fd, "new");
+	put(output.fd, "FLM-FILE 2");
 	ok(access("out", F_OK) && names() == !knows_tmpfile, "%s: an unfinished file has %s", way,
 	   knows_tmpfile ? "no name" : "a name of its own");
 	output_commit(&output);
-	ok(holds("out", "new") && names() == 1, "%s: it gets its name when it is complete", way);
+	ok(holds("out", "FLM-FILE 2") && names() == 1, "%s: it gets its name when it is complete",
+	   way);
 	ok(!stat("out", &st) && (st.st_mode & 0777) == 0640, "%s: its mode is what umask leaves",
 	   way);
-	make("out", "newer");
-	ok(holds("out", "newer") && names() == 1, "%s: a complete file takes an older one's place",
+	make("out", "FLM-FILE 3");
+	ok(holds("out", "FLM-FILE 3") && names() == 1, "%s: a complete file takes an older one's place",
 	   way);
 	end_by(SIGTERM);
-	ok(holds("out", "newer") && names() == 1, "%s: SIGTERM leaves the older file alone", way);
+	ok(holds("out", "FLM-FILE 3") && names() == 1, "%s: SIGTERM leaves the older file alone",
+	   way);
 }
 
 int main(void)
@@ -129,7 +131,7 @@ int main(void)
 		knows_tmpfile = true;
 		check_way("with files without names");
 		end_by(SIGKILL);
-		ok(holds("out", "newer") && names() == 1, "and so does SIGKILL");
+		ok(holds("out", "FLM-FILE 3") && names() == 1, "and so does SIGKILL");
 		unlink("out");
 		end_by(SIGKILL);
 		ok(names() == 0, "where there was none, SIGKILL leaves nothing");
