@@ -278,6 +278,10 @@ void dump_pass(const struct plan *plan, const char *pass);
 /* Bytes of `rows` rows that hold codes and scales of one K tile of a strip. */
 uint32_t tile_codes_bytes(unsigned int width, uint32_t cols);
 uint32_t tile_scales_bytes(uint32_t cols);
+/* Both, of all K tiles of a strip. */
+uint32_t tile_strip_bytes(unsigned int width, uint32_t cols);
+/* Positions that HBM holds beside the weights, which tile_run() has cut; none: die(). */
+uint64_t place_context(struct plan *plan);
 
 /* Program section: header and streams. Returns its bytes, memory from the arena. */
 uint64_t program_build(const struct plan *plan, uint8_t **bytes);

@@ -186,27 +186,68 @@ static void place_pages(struct plan *p)
 	p->page_bytes = bytes;
 }
 
-static void check_memory(struct plan *p)
+/* Bytes of HBM that a core lacks for so many bytes of weights and one page of the KV cache. */
+static uint64_t lacking(const struct plan *p, uint64_t weights)
 {
-	uint64_t pages = DIV_UP(p->context, FLM_PAGE);
-	/* The program needs a block of its own. */
-	uint64_t ddr = ROUND_UP(p->shared_bytes, CARD_BLOCK) + CARD_BLOCK;
+	uint64_t need = ROUND_UP(weights, CARD_BLOCK) + ROUND_UP(p->page_bytes, CARD_BLOCK);
+
+	return need > p->card->hbm_bytes ? need - p->card->hbm_bytes : 0;
+}
+
+static bool helps_w4(const struct plan *p)
+{
+	for (unsigned int core = 0; core < p->card->cores; core++) {
+		uint64_t bytes = p->weight_bytes[core];
+
+		for (int i = 0; i < MATRICES; i++) {
+			const struct matrix *m = &p->matrix[i];
+			uint64_t layers = i == M_HEAD ? 1 : p->config->layers;
+			uint32_t first, rows = core_rows(p, m->split, core, &first);
+
+			bytes -= layers * DIV_UP(rows, FLM_STRIP) *
+				 (m->strip_bytes - tile_strip_bytes(4, m->cols));
+		}
+		if (lacking(p, bytes))
+			return false;
+	}
+	return p->options->width > 4;
+}
+
+/* Positions that every core's HBM holds beside its weights; none: the end. */
+static uint64_t hbm_context(const struct plan *p)
+{
+	uint64_t have = p->card->hbm_bytes, least = UINT64_MAX;
 	char a[32], b[32], c[32];
 
 	for (unsigned int core = 0; core < p->card->cores; core++) {
 		uint64_t weights = ROUND_UP(p->weight_bytes[core], CARD_BLOCK);
+		uint64_t missing = lacking(p, p->weight_bytes[core]);
+
+		if (missing)
+			die("HBM of core %u of card %s: the weights take %s of %s, %s too much with one page of the KV cache: use %sa larger card",
+			    core, p->card->name, bytes_text(weights, a), bytes_text(have, b),
+			    bytes_text(missing, c), helps_w4(p) ? "--weights w4, or " : "");
+		least = MIN(least, (have - weights) / CARD_BLOCK * CARD_BLOCK / p->page_bytes *
+				   FLM_PAGE);
+	}
+	return least;
+}
+
+static void check_memory(struct plan *p)
+{
+	uint64_t pages = DIV_UP(p->context, FLM_PAGE), fit = hbm_context(p);
+	/* The program needs a block of its own. */
+	uint64_t ddr = ROUND_UP(p->shared_bytes, CARD_BLOCK) + CARD_BLOCK;
+	char a[32], b[32];
+
+	for (unsigned int core = 0; core < p->card->cores; core++) {
+		uint64_t weights = ROUND_UP(p->weight_bytes[core], CARD_BLOCK);
 		uint64_t need = weights + ROUND_UP(pages * p->page_bytes, CARD_BLOCK);
-		uint64_t have = p->card->hbm_bytes, fit;
+		uint64_t have = p->card->hbm_bytes;
 
 		if (need <= have)
 			continue;
-		if (weights + ROUND_UP(p->page_bytes, CARD_BLOCK) > have)
-			die("HBM of core %u of card %s: the weights take %s of %s, %s too much with one page of the KV cache: use %sa larger card",
-			    core, p->card->name, bytes_text(weights, a), bytes_text(have, b),
-			    bytes_text(weights + ROUND_UP(p->page_bytes, CARD_BLOCK) - have, c),
-			    p->options->width > 4 ? "--weights w4, or " : "");
-		fit = (have - weights) / CARD_BLOCK * CARD_BLOCK / p->page_bytes * FLM_PAGE;
-		if (!p->options->context && fit) {
+		if (!p->options->context) {
 			p->context = fit;
 			return;
 		}
@@ -218,6 +259,14 @@ static void check_memory(struct plan *p)
 	if (ddr > p->card->ddr_bytes)
 		die("DDR of card %s: embedding, tables and program take %s of %s: use a larger card",
 		    p->card->name, bytes_text(ddr, a), bytes_text(p->card->ddr_bytes, b));
+}
+
+uint64_t place_context(struct plan *p)
+{
+	place_registers(p);
+	place_weights(p);
+	place_pages(p);
+	return hbm_context(p);
 }
 
 /* May shorten a context that nobody asked for; tiles then have to be chosen again. */

@@ -44,25 +44,38 @@ uint32_t tile_scales_bytes(uint32_t cols)
 	return ROUND_UP(DIV_UP(cols, FLM_GROUP) * 32, 64);
 }
 
+uint32_t tile_strip_bytes(unsigned int width, uint32_t cols)
+{
+	uint32_t whole = cols / FLM_TILE_COLS, rest = ROUND_UP(cols % FLM_TILE_COLS, FLM_STRIP);
+
+	return whole * (tile_codes_bytes(width, FLM_TILE_COLS) + tile_scales_bytes(FLM_TILE_COLS)) +
+	       tile_codes_bytes(width, rest) + tile_scales_bytes(rest);
+}
+
+/* Whether strips of all matrices fit, so wide a weight. */
+static bool fits_slots(const struct plan *p, unsigned int width)
+{
+	bool fits = true;
+
+	for (int i = 0; i < MATRICES; i++)
+		fits &= tile_strip_bytes(width, MIN(p->matrix[i].cols, FLM_TILE_COLS)) <=
+			p->slot_bytes;
+	return fits;
+}
+
 static void tile_matrix(struct plan *p, struct matrix *m)
 {
 	uint32_t cols = ROUND_UP(m->cols, FLM_STRIP), width = p->options->width;
 	uint32_t strips = DIV_UP(core_rows_max(p, m->split), FLM_STRIP);
+	uint32_t widest = MIN(cols, FLM_TILE_COLS);
 
 	m->tiles = DIV_UP(cols, FLM_TILE_COLS);
-	m->strip_bytes = 0;
-	m->tile_bytes = 0;
-	for (uint32_t k = 0; k < m->tiles; k++) {
-		uint32_t n = MIN(cols - k * FLM_TILE_COLS, FLM_TILE_COLS);
-		uint32_t bytes = tile_codes_bytes(width, n) + tile_scales_bytes(n);
-
-		m->strip_bytes += bytes;
-		m->tile_bytes = MAX(m->tile_bytes, bytes);
-	}
+	m->strip_bytes = tile_strip_bytes(width, m->cols);
+	m->tile_bytes = tile_strip_bytes(width, widest);
 	if (m->tile_bytes > p->slot_bytes)
-		die("%s: a strip of %u columns takes %u bytes at %u bits, half of the weight buffer of card %s has %u: use fewer bits or another card",
-		    m->part, MIN(cols, FLM_TILE_COLS), m->tile_bytes, width, p->card->name,
-		    p->slot_bytes);
+		die("%s: a strip of %u columns takes %u bytes at %u bits, half of the weight buffer of card %s has %u: use %sanother card",
+		    m->part, widest, m->tile_bytes, width, p->card->name, p->slot_bytes,
+		    width > 4 && fits_slots(p, 4) ? "--weights w4, or " : "");
 	m->strips_at_once = 1;
 	/* At least two tiles, so that one loads while the other is used. */
 	while (2 * m->strips_at_once * m->tile_bytes <= p->slot_bytes &&
@@ -277,28 +290,38 @@ static bool fit_chunk(struct plan *p, struct fit *fit)
 	return false;
 }
 
-/* The longest context that fits, if the user asked for none; else the end. */
-static void shorten(struct plan *p, struct fit *fit)
+/* The longest context below `high` that fits, or 0. */
+static uint32_t longest(struct plan *p, struct fit *fit, uint32_t high)
 {
-	uint32_t wanted = p->context, high = p->context, low = 0;
-	const char *what = fit->what;
-	uint64_t missing = fit->missing;
+	uint32_t low = 0;
 
-	while (high - low > 1) {
+	while (high > low + 1) {
 		p->context = low + (high - low) / 2;
 		if (fit_chunk(p, fit))
 			low = p->context;
 		else
 			high = p->context;
 	}
+	return low;
+}
+
+/* The longest context that fits, if the user asked for none; else the end. */
+static void shorten(struct plan *p, struct fit *fit)
+{
+	uint32_t wanted = p->context, low;
+	const char *what = fit->what;
+	uint64_t missing = fit->missing;
+
+	low = longest(p, fit, wanted);
 	if (low && !p->options->context) {
 		p->context = low;
 		fit_chunk(p, fit);
 		return;
 	}
 	if (low)
-		die("context %u: no room on chip of card %s for %llu bytes of %s; --context %u fits",
-		    wanted, p->card->name, (unsigned long long)missing, what, low);
+		die("context %u: no room on chip of card %s for %llu bytes of %s; --context %llu fits",
+		    wanted, p->card->name, (unsigned long long)missing, what,
+		    (unsigned long long)MIN(low, place_context(p)));
 	/* What a context of 1 lacks. */
 	die("no room on chip of card %s for %llu bytes of %s, whatever the context: use another card",
 	    p->card->name, (unsigned long long)fit->missing, fit->what);

@@ -61,6 +61,36 @@ header() {
 		'"$3"'; my $h = encode_json($j); $_ = pack("Q<", length($h)) . $h . $data' -i "$1/$2"
 }
 
+# shaped NAME KEY=N...: a model of another shape, whose weights are zeros that take no room.
+shaped() {
+	mkdir "$1" && cp "$model"/tokenizer.model "$1"
+	perl -MJSON::PP -e '
+		my ($from, $to) = splice @ARGV, 0, 2;
+		my $c = decode_json(do { local (@ARGV, $/) = "$from/config.json"; <> });
+		for (@ARGV) { my ($key, $n) = split /=/; $c->{$key} = 0 + $n }
+		my ($hidden, $ffn) = @$c{qw(hidden_size intermediate_size)};
+		my ($q, $kv) = map { $_ * $c->{head_dim} } @$c{qw(num_attention_heads num_key_value_heads)};
+		my ($j, $at) = ({}, 0);
+		my $add = sub { my ($name, @shape) = @_; my $n = 2; $n *= $_ for @shape;
+			$j->{"$name.weight"} = { dtype => "BF16", shape => \@shape, data_offsets => [$at, $at + $n] };
+			$at += $n };
+		$add->("model.embed_tokens", $c->{vocab_size}, $hidden);
+		for (map { "model.layers.$_" } 0 .. $c->{num_hidden_layers} - 1) {
+			my $layer = $_;
+			$add->("$layer.self_attn.$$_[0]_proj", $$_[1], $$_[2])
+				for ["q", $q, $hidden], ["k", $kv, $hidden], ["v", $kv, $hidden], ["o", $hidden, $q];
+			$add->("$layer.mlp.$$_[0]_proj", $$_[1], $$_[2])
+				for ["gate", $ffn, $hidden], ["up", $ffn, $hidden], ["down", $hidden, $ffn];
+			$add->("$layer.$_", $hidden) for "input_layernorm", "post_attention_layernorm";
+		}
+		$add->("model.norm", $hidden);
+		$add->("lm_head", $c->{vocab_size}, $hidden);
+		open my $f, ">", "$to/config.json"; print $f encode_json($c);
+		my $h = encode_json($j);
+		open $f, ">", "$to/model.safetensors"; print $f pack("Q<", length $h), $h;
+		truncate $f, 8 + length($h) + $at or die' "$model" "$@"
+}
+
 # --- the command line ---
 
 broken good
@@ -216,6 +246,22 @@ bad context-beyond-card 1 --synthetic llama2-7b -o out.flm --context 4096
 bad strip-beyond-card 1 --synthetic llama2-7b --card tiny -o out.flm
 config context-beyond-chip '$j->{max_position_embeddings} = 1048576'
 bad context-beyond-chip 1 context-beyond-chip -o out.flm --context 1048576
+bad strip-fits-at-w4 1 --synthetic llama-110m --card tiny -o out.flm
+# 64 layers of keys and values: the chip has room for more positions than HBM.
+shaped context-beyond-memory hidden_size=32 intermediate_size=32 num_hidden_layers=64 num_attention_heads=8 \
+	num_key_value_heads=8 head_dim=16 max_position_embeddings=65536
+bad context-beyond-memory 1 context-beyond-memory --card tiny -o out.flm --context 65536
+for layers in 14 24; do
+	shaped weights-of-$layers-layers hidden_size=1024 intermediate_size=1024 num_hidden_layers=$layers \
+		num_attention_heads=16 num_key_value_heads=16 head_dim=64
+	bad weights-of-$layers-layers 1 weights-of-$layers-layers --card tiny -o out.flm
+done
+bad weights-at-w4 1 weights-of-24-layers --card tiny -o out.flm --weights w4
+# What the errors name does fit.
+"$cc" context-beyond-memory --card tiny -d graph --context 3072 >"$work.out" 2>&1 &&
+	! "$cc" context-beyond-memory --card tiny -d graph --context 3073 >"$work.out" 2>&1 &&
+	"$cc" weights-of-14-layers --card tiny -d graph --weights w4 >"$work.out" 2>&1
+[ $? -eq 0 ] && say ok "the remedies help" || say "not ok" "the remedies help"
 bad rotation-does-not-divide 1 --synthetic tiny -o out.flm --hadamard down=64
 
 # --- the output ---
