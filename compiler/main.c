@@ -245,8 +245,8 @@ static void map(struct plan *p)
 		place_run(p);
 	} while (p->context != context);
 	if (!p->options->context && context < p->config->context)
-		fprintf(stderr, "flightllm-cc: a context of %u, as much as card %s holds; the model's is %u\n",
-			context, p->card->name, p->config->context);
+		fprintf(stderr, "flightllm-cc: a context of %u, as much as card %s holds with %u tokens a pass; the model's is %u\n",
+			context, p->card->name, p->chunk, p->config->context);
 	after(p, "tile");
 	after(p, "place");
 }

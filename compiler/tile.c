@@ -12,6 +12,7 @@
 
 #define PIECES_MAX	200
 #define PIECE_ALIGN	64u
+#define CHUNK_GOOD	64u	/* tokens of a pass that a longer context is not worth */
 
 /* Bytes on chip for a range of operators; `at` is where their address goes. */
 struct piece {
@@ -290,29 +291,34 @@ static bool fit_chunk(struct plan *p, struct fit *fit)
 	return false;
 }
 
-/* The longest context below `high` that fits, or 0. */
-static uint32_t longest(struct plan *p, struct fit *fit, uint32_t high)
+/* The longest context below `high` that fits with chunks of at least so many tokens, or 0. */
+static uint32_t longest(struct plan *p, struct fit *fit, uint32_t high, uint32_t chunk)
 {
-	uint32_t low = 0;
+	uint32_t low = chunk - 1;
 
 	while (high > low + 1) {
 		p->context = low + (high - low) / 2;
-		if (fit_chunk(p, fit))
+		if (fit_chunk(p, fit) && p->chunk >= chunk)
 			low = p->context;
 		else
 			high = p->context;
 	}
-	return low;
+	return low < chunk ? 0 : low;
 }
 
-/* The longest context that fits, if the user asked for none; else the end. */
+/*
+ * The longest context that fits, if the user asked for none; else the end. Not at any price: each
+ * chunk of a prompt fetches all weights, so the last few positions would cost most of the speed.
+ */
 static void shorten(struct plan *p, struct fit *fit)
 {
 	uint32_t wanted = p->context, low;
 	const char *what = fit->what;
 	uint64_t missing = fit->missing;
 
-	low = longest(p, fit, wanted);
+	low = p->options->context ? 0 : longest(p, fit, wanted, CHUNK_GOOD);
+	if (!low)
+		low = longest(p, fit, wanted, 1);
 	if (low && !p->options->context) {
 		p->context = low;
 		fit_chunk(p, fit);

@@ -246,6 +246,10 @@ bad context-beyond-card 1 --synthetic llama2-7b -o out.flm --context 4096
 bad strip-beyond-card 1 --synthetic llama2-7b --card tiny -o out.flm
 config context-beyond-chip '$j->{max_position_embeddings} = 1048576'
 bad context-beyond-chip 1 context-beyond-chip -o out.flm --context 1048576
+"$cc" context-beyond-chip -d graph 2>"$work.err" >/dev/null
+[ "$(cat "$work.err")" = "flightllm-cc: a context of 120621, as much as card u280 holds with 64 tokens a pass; the model's is 1048576" ] &&
+	say ok "a context that nobody asked for leaves room for 64 tokens a pass" ||
+	say "not ok" "a context that nobody asked for leaves room for 64 tokens a pass"
 bad strip-fits-at-w4 1 --synthetic llama-110m --card tiny -o out.flm
 # 64 layers of keys and values: the chip has room for more positions than HBM.
 shaped context-beyond-memory hidden_size=32 intermediate_size=32 num_hidden_layers=64 num_attention_heads=8 \
