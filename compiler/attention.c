@@ -56,8 +56,6 @@ static void load_cached(struct emitter *e, const struct heads *h, int part)
 	      e->plan->context);
 	ADDRESS(e, LD_KV, DST, value(scratch_at(h, part ? ATT_V : ATT_K)));
 	ADDRESS(e, LD_KV, DST_SCALES, value(scratch_at(h, part ? ATT_VS : ATT_KS)));
-	/* Without a mask it says nothing, but a size of zero would make the load do nothing. */
-	SIZED(e, LD_KV, QUERIES, value(1), 1);
 	emit(e);
 }
 

@@ -197,7 +197,7 @@ static const char *mutate(struct plan *p, unsigned int kind)
 		if (insn == FLM_INSN_MM_LINEAR && w[FLM_MM_LINEAR_STRIPS_MAX_W])
 			w[FLM_MM_LINEAR_TOKENS_MAX_W] = 129;
 		else if (insn == FLM_INSN_LD_KV)
-			w[FLM_LD_KV_QUERIES_W] = 0;
+			w[FLM_LD_KV_QUERIES_MAX_W] = 0x1000000;
 		else if (insn == FLM_INSN_LD_GATHER)
 			FLM_PUT(w, LD_GATHER, LIMIT, p->config->vocab + 1);
 		else if (insn == FLM_INSN_LD_LINEAR && w[FLM_LD_LINEAR_ROWS_MAX_W])
