@@ -13,7 +13,7 @@
 #include "tests/tap.h"
 
 /* What a change of a field is relative to; the numbers are the section kinds of the format. */
-enum place { HEADER = 0, IN_MODEL = 0x100, MODEL = 1, PROGRAM = 3, WEIGHTS = 4 };
+enum place { HEADER = 0, IN_MODEL = 0x100, MODEL = 1, PROGRAM = 3, WEIGHTS = 4, NOTES = 7 };
 
 static const struct change {
 	const char *what;
@@ -59,6 +59,8 @@ static const struct change {
 	{ "HBM of a core too many", WEIGHTS, 4, 4, 2, -EBADMSG, "section" },
 	{ "reserved bytes of a section", WEIGHTS, 63, 1, 1, -EBADMSG, "section" },
 	{ "a host table with a segment", MODEL, 32, 4, 1, -EBADMSG, "section" },
+	{ "a host table that ends beyond the file", NOTES, 16, 8, 1 << 20, -EBADMSG,
+	  "not as it must be" },
 	{ "a host table with memory", MODEL, 24, 8, 256, -EBADMSG, "section" },
 	{ "another architecture", IN_MODEL, 0, 4, 2, -EPROTO, "architecture 2" },
 	{ "reserved bytes of the model table", IN_MODEL, 152, 4, 1, -EBADMSG, "reserved" },

@@ -6,6 +6,7 @@
  * nothing is left behind: every buffer, context and queue is counted.
  */
 #include <errno.h>
+#include <sched.h>
 
 #include <drm/flightllm_accel.h>
 
@@ -31,6 +32,7 @@ static struct {
 	/* the call that fails, counted down, and how */
 	int fail_at, fail_with;
 	struct flm_session *stop;	/* stopped by the next buffer that is made */
+	struct flm_session *cut;	/* stopped by the first point of its next job */
 	unsigned int stops;		/* of jobs */
 	int buffers, contexts, queues;
 } fake;
@@ -72,9 +74,25 @@ static int fake_create(unsigned long request, void *argument)
 	return 0;
 }
 
+/* Preemption points that the card has passed. */
+static uint64_t passed(void)
+{
+	struct drm_flightllm_query_counters counters;
+	struct drm_flightllm_dev_query query = {
+		.type = DRM_FLIGHTLLM_QUERY_COUNTERS, .size = sizeof(counters),
+		.pointer = (uintptr_t)&counters,
+	};
+
+	fake.real.ioctl(fake.real.handle, DRM_IOCTL_FLIGHTLLM_DEV_QUERY, &query);
+	return counters.points;
+}
+
 static int fake_submit(struct drm_flightllm_submit *submit)
 {
 	const struct drm_flightllm_job *jobs = (const void *)(uintptr_t)submit->jobs;
+	uint64_t before = fake.cut ? passed() : 0;
+	int ret;
+
 	if (is_lost(fake.context_of[submit->queue]) || submit->queue == fake.dead_queue)
 		return -ECANCELED;
 	for (uint32_t i = 0; i < submit->job_count; i++) {
@@ -86,7 +104,14 @@ static int fake_submit(struct drm_flightllm_submit *submit)
 			return -E2BIG;
 		}
 	}
-	return fake.real.ioctl(fake.real.handle, DRM_IOCTL_FLIGHTLLM_SUBMIT, submit);
+	ret = fake.real.ioctl(fake.real.handle, DRM_IOCTL_FLIGHTLLM_SUBMIT, submit);
+	if (fake.cut) {
+		while (!ret && passed() == before)
+			sched_yield();
+		flm_session_stop(fake.cut);
+		fake.cut = NULL;
+	}
+	return ret;
 }
 
 static int fake_wait(struct drm_flightllm_wait *wait)
@@ -527,6 +552,40 @@ static void early_stop(void)
 	nothing_left("a stop");
 }
 
+/* One that comes in the middle of a prompt, which leaves the chunks that were done. */
+static void stop_in_prompt(void)
+{
+	uint32_t out[TOKENS] = { 0 };
+	struct flm_request request = {
+		.tokens = prompt, .count = PROMPT, .generate = TOKENS, .out = out,
+	};
+	struct flm_session *session = NULL;
+	struct flm_model *model = NULL;
+	struct flm_result result = { .tokens = 1 };
+	unsigned int at = 0;
+
+	if (!ok(open_device(1000) && !flm_model_load(device, model_path, NULL, &model) &&
+		!flm_session_new(model, NULL, &session), "a session to stop in its prompt"))
+		return;
+	/* The card may be through with the prompt before the stop arrives, but not each time. */
+	for (int try = 0; try < 200 && result.tokens; try++) {
+		flm_session_truncate(session, 0);
+		fake.cut = session;
+		if (flm_session_generate(session, &request, &result))
+			break;
+		at = flm_session_position(session);
+	}
+	ok(!result.tokens && result.end == FLM_END_STOPPED && at && at < PROMPT && !(at % CHUNK),
+	   "a stop in the middle of the prompt leaves whole chunks of it (%u tokens)", at);
+	request.tokens += at;
+	request.count -= at;
+	ok(!flm_session_generate(session, &request, &result) && result.tokens == TOKENS &&
+	   !memcmp(out, straight, sizeof(out)), "behind which the rest can be fed");
+	flm_session_free(session);
+	flm_model_free(model);
+	nothing_left("a stop in a prompt");
+}
+
 /* ---- Every call fails once ---- */
 
 /* Much of what the library does; 0, -errno, or 1 when it is not right. */
@@ -613,6 +672,7 @@ int main(void)
 	half_made();
 	logits();
 	early_stop();
+	stop_in_prompt();
 	failures(-ENOMEM, -ENOMEM, "want of memory");
 	failures(-ENODEV, -ECANCELED, "the card's absence");
 	return done_testing();

@@ -427,6 +427,11 @@ static void texts(void)
 	flm_session_truncate(session, 0);
 	ok(flm_session_generate(session, &request, &result) == -EINVAL &&
 	   says("the session is empty"), "and an empty session is called so");
+	request.tokens = (uint32_t[]) { 299, 300 };
+	request.count = 2;
+	ok(flm_session_generate(session, &request, &result) == -EINVAL &&
+	   says("token 1 of the prompt is 300, the vocabulary has 300"),
+	   "the first token behind the vocabulary is refused");
 	flm_session_free(session);
 
 	options = (struct flm_session_options) { .priority = 9 };

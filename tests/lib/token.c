@@ -308,6 +308,20 @@ static void test_decode(void)
 	}
 }
 
+static void test_decode_long(void)
+{
+	static char unknown[8000], text[8000];
+	struct flm_tokenizer *t;
+	size_t n;
+
+	memset(unknown, '?', 7999);
+	t = make(spaces, (struct settings) { .unknown_text = unknown });
+	ok(t && !flm_tokenizer_decode(t, (uint32_t[]) { 0 }, 1, text, 8000, &n) && n == 7999 &&
+	   !strcmp(text, unknown) && stream(t, (uint32_t[]) { 0 }, 1, text, 8000) == 7999,
+	   "an unknown token may be 7999 bytes");
+	flm_tokenizer_free(t);
+}
+
 static void test_decode_control(void)
 {
 	struct flm_tokenizer *t = make(controls, (struct settings) { .has_bytes = true });
@@ -371,11 +385,30 @@ static void test_hold(void)
 
 enum flaw { NONE, EMPTY, CUT, UNIGRAM, TABLE, BACK_TABLE, SAME, TWO_UNKNOWN, NO_UNKNOWN, LOWER_BYTE,
 	    NO_FALLBACK, MISSING_BYTE, NOT_A_NUMBER, TYPE, NO_TEXT, ZERO, LONG, GROUP, ENDLESS,
-	    BEYOND };
+	    BEYOND, LONG_UNKNOWN, COLLIDING };
+
+/* Texts whose FNV-1a ends in the same ten bits: in a table of 1,024 rows all want one. */
+static void put_colliding(struct bytes *b)
+{
+	char text[12];
+
+	for (unsigned int i = 0, n = 0; n < 250; i++) {
+		uint32_t hash = 2166136261u;
+
+		snprintf(text, sizeof(text), "%06u", i);
+		for (int at = 0; at < 6; at++)
+			hash = (hash ^ text[at]) * 16777619u;
+		if (hash & 1023)
+			continue;
+		put_piece(b, (struct piece_row) { text, -1, NORMAL }, 6);
+		n++;
+	}
+}
 
 static void put_flawed(struct bytes *b, enum flaw flaw)
 {
 	static const char x[8000] = "xy";
+	char surface[8001] = "";
 
 	b->count = 0;
 	if (flaw != NO_UNKNOWN)
@@ -399,8 +432,13 @@ static void put_flawed(struct bytes *b, enum flaw flaw)
 		put_bytes(&piece, 1, text, sizeof(text));
 		put_bytes(b, 1, piece.at, piece.count);
 	}
+	if (flaw == COLLIDING)
+		put_colliding(b);
+	if (flaw == LONG_UNKNOWN)
+		memset(surface, 'x', 8000);
 	put_settings(b, (struct settings) { .is_unigram = flaw == UNIGRAM,
-					    .has_bytes = flaw != NO_FALLBACK });
+					    .has_bytes = flaw != NO_FALLBACK,
+					    .unknown_text = *surface ? surface : NULL });
 	if (flaw == TABLE)
 		put_bytes(b, 3, "\x12\x01x", 3);
 	if (flaw == BACK_TABLE)
@@ -443,6 +481,9 @@ static void test_refused(void)
 		{ GROUP, "cut off", "a field of a type that is not known" },
 		{ ENDLESS, "cut off", "a number of more than ten bytes" },
 		{ BEYOND, "cut off", "a length of 2^63" },
+		{ LONG_UNKNOWN, "trainer_spec.unk_surface is longer than 7999 bytes",
+		  "an unknown piece shown by 8000 bytes" },
+		{ COLLIDING, "made to slow", "a model whose pieces are made to collide" },
 	};
 	static struct bytes b;
 	struct flm_tokenizer *t;
@@ -637,6 +678,7 @@ int main(int argc, char **argv)
 	test_encode();
 	test_encode_errors();
 	test_decode();
+	test_decode_long();
 	test_decode_control();
 	test_hold();
 	test_refused();
