@@ -363,24 +363,30 @@ static inline void job_write(struct job *job, uint32_t cores, uint32_t prompt, u
 	row->generate = generate;
 }
 
-/* Makes the LD unit of entry 0 turn forever: two loops of 2^24 - 1 trips around nothing. */
-static inline void job_make_endless(struct job *job)
+/* Makes the LD unit of an entry turn: two loops of `trips` around nothing. */
+static inline void job_make_slow(struct job *job, unsigned int entry, uint32_t trips)
 {
 	uint32_t *words = (uint32_t *)(job->memory + JOB_STREAMS + 0x400);
-	struct flm_stream *stream = &job_program(job)->entry[0].stream[FLM_UNIT_LD];
+	struct flm_stream *stream = &job_program(job)->entry[entry].stream[FLM_UNIT_LD];
 
 	for (int depth = 0; depth < 2; depth++) {
 		uint32_t *loop = words + 5 * depth;
 
 		loop[0] = 0x60000000u;
 		loop[1] = 0;			/* a constant count */
-		loop[2] = FLM_VALUE_MAX;
-		loop[3] = FLM_VALUE_MAX;
+		loop[2] = trips;
+		loop[3] = trips;
 		loop[4] = depth ? 1 : 7;	/* body, its END included */
 	}
 	words[10] = words[11] = words[12] = END_WORD;
 	stream->offset = JOB_STREAMS + 0x400;
 	stream->words = 13;
+}
+
+/* Longer than any watchdog lets it. */
+static inline void job_make_endless(struct job *job)
+{
+	job_make_slow(job, 0, FLM_VALUE_MAX);
 }
 
 static inline void job_new(struct seam *dev, struct job *job)

@@ -147,18 +147,30 @@ TEST_F(wait, ends_are_remembered_for_a_while)
 	EXPECT_EQ(-ESTALE, _wait(&self->dev, self->queue, oldest - 1, 0, 0, &out));
 }
 
+/* A job takes seconds, and each pass that makes a token behind the first some milliseconds. */
+static void make_slow(struct seam *dev, struct job *job)
+{
+	job_make_slow(job, 1, 1000);
+	job_program(job)->watchdog = query_card(dev).watchdog;
+	job_row(job)->generate = 256;
+	job_record(job)->notify_tokens = 1;
+}
+
 TEST_F(wait, a_queue_takes_jobs_max_jobs_and_no_more)
 {
 	uint32_t max = query_card(&self->dev).jobs_max;
+	struct drm_flightllm_stop stop = { .queue = self->queue, .seqno = max };
 	struct drm_flightllm_job jobs[256];
 	uint64_t seqno;
 
 	for (uint32_t i = 0; i < max; i++)
 		jobs[i] = run_job();
-	job_row(&self->job)->generate = 256;
+	make_slow(&self->dev, &self->job);
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, max, &seqno));
-	EXPECT_EQ(-EBUSY, _submit(&self->dev, self->queue, jobs, max, NULL));
+	EXPECT_EQ(-EBUSY, _submit(&self->dev, self->queue, jobs, 1, NULL));
+	ASSERT_EQ(0, CALL(&self->dev, STOP, &stop));
 	wait_end(&self->dev, self->queue, seqno);
+	job_row(&self->job)->generate = 1;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 1, &seqno));
 	EXPECT_EQ(max + 1, seqno);
 	wait_end(&self->dev, self->queue, seqno);
@@ -187,6 +199,26 @@ TEST_F(wait, stop_ends_a_job_and_keeps_its_tokens)
 	out = wait_end(&self->dev, self->queue, seqno);
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, out.status);
 	EXPECT_EQ(256, out.made);
+}
+
+TEST_F(wait, a_stop_takes_no_other_back)
+{
+	struct drm_flightllm_stop stop = { .queue = self->queue, .seqno = 5 };
+	struct drm_flightllm_job jobs[5];
+	struct drm_flightllm_wait out;
+	uint64_t seqno;
+
+	for (int i = 0; i < 5; i++)
+		jobs[i] = run_job();
+	make_slow(&self->dev, &self->job);
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 5, &seqno));
+	ASSERT_EQ(0, _wait(&self->dev, self->queue, 1, 1, in_ms(30000), &out));
+	ASSERT_EQ(0, CALL(&self->dev, STOP, &stop));
+	stop.seqno = 2;
+	ASSERT_EQ(0, CALL(&self->dev, STOP, &stop));
+	out = wait_end(&self->dev, self->queue, 4);
+	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_STOPPED, out.status);
+	EXPECT_EQ(0, out.made);
 }
 
 TEST_F(wait, stop_refuses_what_it_does_not_know)
