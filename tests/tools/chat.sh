@@ -68,6 +68,23 @@ run_in "" "${run[@]}" "${any[@]}" -q --json -p "Once upon a time" --top-p 0
 ok "--top-p 0 leaves the most likely token, and without it there are others" same \
 	"$(field 1 text)$([ "$line" != "$first" ] || echo "!")" "$first"
 
+# is_default OPTION VALUE OTHER ARGUMENT...: among these, to leave an option out is to give it that value,
+# and another is seen.
+is_default() {
+	local option=$1 value=$2 other=$3 left
+	shift 3
+	sampled "$@" && left=$(field 1 text) && sampled "$@" "$option" "$value" && same "$(field 1 text)" "$left" &&
+		sampled "$@" "$option" "$other" && [ "$(field 1 text)" != "$left" ]
+}
+sampled() {
+	run_in "" flightllm run fables.flm --emulate -q --json -p "Once upon a time" -n 100 --seed 1 "$@"
+	[ "$status" = 0 ]
+}
+ok "without --temp it is 0.8" is_default --temp 0.8 0.81 --top-k 0 --top-p 1 --min-p 0
+ok "without --top-k it is 40" is_default --top-k 40 39 --temp 100 --top-p 1 --min-p 0
+ok "without --top-p it is 0.95" is_default --top-p 0.95 0.96 --temp 1 --top-k 0 --min-p 0
+ok "without --min-p it is 0.05" is_default --min-p 0.05 0.04 --temp 1 --top-k 0 --top-p 1
+
 # --- the end of a text: here the full stop, which the model writes soon ---
 
 cp -r "$model" stops && sed -i 's/"eos_token_id": [0-9]*/"eos_token_id": 1982/' stops/config.json
@@ -110,15 +127,7 @@ run[2]=$'b\xffd.flm'
 run_in "" "${run[@]}" --chat --json -p "A fox"
 ok "the form does not depend on the folder's name" same "$(field 1 text)" "$one"
 ok "and no word is lost about it" same "$(grep -c 'chat form' "$work/err")" 0
-# The notes spoiled, all checksums right.
-perl -0777 -pe 'sub crc { my $c = ~0 & 0xffffffff; for (unpack("C*", $_[0])) { $c ^= $_;
-		$c = $c >> 1 ^ ($c & 1 ? 0x82f63b78 : 0) for 1 .. 8 } pack("V", ~$c & 0xffffffff) }
-	my $n = unpack("V", substr($_, 36, 4));
-	for my $row (map { 64 * $_ } 1 .. $n) {
-		next if unpack("V", substr($_, $row, 4)) != 7;
-		my ($at, $bytes) = unpack("Q<2", substr($_, $row + 8, 16));
-		substr($_, $at, 1) = "x"; substr($_, $row + 44, 4) = crc(substr($_, $at, $bytes)) }
-	substr($_, 60, 4) = "\0" x 4; substr($_, 60, 4) = crc(substr($_, 0, 64 + 64 * $n))' llama2.flm >spoiled.flm
+with_change 7 0 x <llama2.flm >spoiled.flm	# its notes
 run[2]=spoiled.flm
 run_in $'Once upon a time\n' "${run[@]}" --chat
 ok "notes that cannot be read are said to be, and the chat is plain" same \

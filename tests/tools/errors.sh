@@ -202,6 +202,10 @@ refused 1 "shorter has max_position_embeddings 128, the compiled model a context
 refused 1 "has vocab_size 2048, the compiled model 300; name the directory that it was compiled from" \
 	"a reference with another vocabulary" \
 	flightllm perplexity tiny.flm --emulate --file "$model/eval.txt" --reference "$model"
+with_change 1 12 @ <fables.flm >wider.flm	# the feed-forward size, 512: its low byte is 64 then
+refused 1 "has intermediate_size 512, the compiled model 576; name the directory that it was compiled from" \
+	"a reference that differs in its feed-forward only" \
+	flightllm perplexity wider.flm --emulate --file "$model/eval.txt" --reference "$model"
 refused 1 "nowhere: No such file or directory; name the directory that holds config.json" \
 	"a reference that is not there" \
 	flightllm perplexity fables.flm --emulate --file "$model/eval.txt" --reference nowhere

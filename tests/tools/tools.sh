@@ -17,6 +17,19 @@ mkdir "$work/box" && cd "$work/box" || exit 1
 "$b/flightllm-cc" "$model" -o fables.flm --no-progress >/dev/null || exit 1
 "$b/flightllm-cc" --synthetic tiny --card tiny -o tiny.flm --no-progress >/dev/null || exit 1
 
+# with_change KIND AT BYTES <FILE.flm: with these bytes in its section of a kind, and all checksums right.
+with_change() {
+	kind=$1 at=$2 bytes=$3 perl -0777 -pe 'sub crc { my $c = ~0 & 0xffffffff; for (unpack("C*", $_[0])) { $c ^= $_;
+			$c = $c >> 1 ^ ($c & 1 ? 0x82f63b78 : 0) for 1 .. 8 } pack("V", ~$c & 0xffffffff) }
+		my $n = unpack("V", substr($_, 36, 4));
+		for my $row (map { 64 * $_ } 1 .. $n) {
+			next if unpack("V", substr($_, $row, 4)) != $ENV{kind};
+			my ($at, $bytes) = unpack("Q<2", substr($_, $row + 8, 16));
+			substr($_, $at + $ENV{at}, length $ENV{bytes}) = $ENV{bytes};
+			substr($_, $row + 44, 4) = crc(substr($_, $at, $bytes)) }
+		substr($_, 60, 4) = "\0" x 4; substr($_, 60, 4) = crc(substr($_, 0, 64 + 64 * $n))'
+}
+
 # run_in INPUT PROGRAM ARGUMENT...: leaves status, $work/out and $work/err.
 run_in() {
 	local input=$1 program=$2
