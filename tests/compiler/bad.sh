@@ -267,6 +267,10 @@ bad weights-at-w4 1 weights-of-24-layers --card tiny -o out.flm --weights w4
 	"$cc" weights-of-14-layers --card tiny -d graph --weights w4 >"$work.out" 2>&1
 [ $? -eq 0 ] && say ok "the remedies help" || say "not ok" "the remedies help"
 bad rotation-does-not-divide 1 --synthetic tiny -o out.flm --hadamard down=64
+# One block of 2 MiB too much, which is the program's.
+shaped memory-beyond-card vocab_size=30500 hidden_size=1024 intermediate_size=1024 num_hidden_layers=1 \
+	num_attention_heads=16 num_key_value_heads=16 head_dim=64
+bad memory-beyond-card 1 memory-beyond-card --card tiny -o out.flm
 
 # --- the output ---
 
