@@ -106,8 +106,11 @@ int dma_unmap(struct dma *dma, uint64_t address, uint64_t bytes)
 		if (dma->maps[end].address > last ||
 		    dma->maps[end].address + (dma->maps[end].bytes - 1) > last)
 			break;
-	memmove(&dma->maps[first], &dma->maps[end], (dma->count - end) * sizeof(dma->maps[0]));
-	dma->count -= end - first;
+	if (first < end) {
+		memmove(&dma->maps[first], &dma->maps[end],
+			(dma->count - end) * sizeof(dma->maps[0]));
+		dma->count -= end - first;
+	}
 	pthread_rwlock_unlock(&dma->lock);
 	return 0;
 }

@@ -69,6 +69,7 @@ static int fence_file_status(int fd)
 	return info.status;
 }
 
+/* WAIT can be told of an end before the scheduler is, and with it the fence: UNTIL(). */
 static int fence_status(struct seam *dev, uint32_t sync)
 {
 	int fd = fence_open(dev, sync), status = fence_file_status(fd);
@@ -136,7 +137,7 @@ static void lost_interrupt(struct bench *b)
 	uint32_t sync;
 
 	seqno = submit(b, c, &sync);
-	ok(client_has_tokens(c, seqno) && fence_status(&c->dev, sync) == 1,
+	ok(client_has_tokens(c, seqno) && UNTIL(fence_status(&c->dev, sync) == 1),
 	   "a job whose interrupt is lost ends all the same, with its tokens");
 	ok(seconds() - began < 10, "within ten seconds (%.1f)", seconds() - began);
 	ok(query_counters(&c->dev).interrupts == before, "and there was no interrupt");
@@ -178,7 +179,7 @@ static void expect_fault(struct bench *b, const char *what, uint32_t kind, uint3
 	ok(end.status == FAULT && end.fault.kind == kind && end.fault.core == core &&
 		   end.fault.unit == unit && end.fault.entry == entry,
 	   "%s is a fault of kind %u, core %u, unit %u, entry %u", what, kind, core, unit, entry);
-	ok(fence_status(&c->dev, sync) == -EIO, "the fence of that job says -EIO");
+	ok(UNTIL(fence_status(&c->dev, sync) == -EIO), "the fence of that job says -EIO");
 	first = query_faults(c);
 	ok(first.count == 1 && first.queue == c->queue && first.seqno == seqno &&
 		   !memcmp(&first.fault, &end.fault, sizeof(end.fault)) && !first.lost,
@@ -213,7 +214,7 @@ static void hang(struct bench *b)
 	end = wait_end(&c->dev, c->queue, seqno);
 	ok(end.status == RESET && !end.fault.kind, "a job that hangs ends with RESET");
 	ok(seconds() - began < 20, "within twenty seconds (%.1f)", seconds() - began);
-	ok(fence_status(&c->dev, sync) == -ECANCELED, "its fence says -ECANCELED");
+	ok(UNTIL(fence_status(&c->dev, sync) == -ECANCELED), "its fence says -ECANCELED");
 	after = query_health(&c->dev);
 	ok(after.queue_resets == before.queue_resets + 1 &&
 		   after.card_resets == before.card_resets && !query_faults(c).lost,
@@ -229,7 +230,7 @@ static void expect_card_reset(struct bench *b, const char *what, uint64_t seqno,
 
 	ok(wait_end(&c->dev, c->queue, seqno).status == LOST, "%s: its job is lost", what);
 	ok(seconds() - began < 28, "within 28 seconds (%.1f)", seconds() - began);
-	ok(fence_status(&c->dev, sync) == -ECANCELED, "the fence says -ECANCELED");
+	ok(UNTIL(fence_status(&c->dev, sync) == -ECANCELED), "the fence says -ECANCELED");
 	ok(UNTIL(!query_health(&c->dev).state) && query_health(&c->dev).card_resets == resets + 1,
 	   "the card was reset once, and is ready");
 	ok(is_lost(c) && is_lost(other), "every context is lost, and says so");
@@ -253,7 +254,7 @@ static void dead_heartbeat(struct bench *b)
 	other_seqno = submit(b, &b->other, &other_sync);
 	b->jobs--;	/* on a dead card it does not begin */
 	ok(wait_end(&b->other.dev, b->other.queue, other_seqno).status == LOST &&
-		   fence_status(&b->other.dev, other_sync) == -ECANCELED,
+		   UNTIL(fence_status(&b->other.dev, other_sync) == -ECANCELED),
 	   "a job that a dead card has not begun is lost");
 	pthread_join(maker.thread, NULL);
 	ok(maker.ret == -EBUSY, "a buffer that it did not clear is -EBUSY");
@@ -295,7 +296,7 @@ static void deaf(struct bench *b)
 	ok(!_queue_destroy(&c->dev, queue), "a queue that does not answer its reset is destroyed");
 	pthread_join(thread, NULL);
 	ok(witness.is_cut_off, "when its end is told the card cannot write any more");
-	ok(fence_status(&c->dev, sync) == -ECANCELED, "its fence says -ECANCELED");
+	ok(UNTIL(fence_status(&c->dev, sync) == -ECANCELED), "its fence says -ECANCELED");
 	UNTIL(query_health(&c->dev).card_resets != resets);
 	UNTIL(!query_health(&c->dev).state);
 	faults = query_faults(c);
@@ -348,7 +349,7 @@ static void unbinding(struct bench *b)
 	ok(!write_file("/sys/bus/pci/drivers/flightllm/unbind", name),
 	   "the driver can leave a card with a deaf queue");
 	ok(seconds() - began < 20, "within twenty seconds (%.1f)", seconds() - began);
-	ok(fence_file_status(first) == -ECANCELED, "the fence of its job says -ECANCELED");
+	ok(UNTIL(fence_file_status(first) == -ECANCELED), "the fence of its job says -ECANCELED");
 	ok(UNTIL(fence_file_status(second) == -ECANCELED),
 	   "that of a job that the card never had says -ECANCELED");
 	ok(CALL(&c->dev, WAIT, &wait) == -ENODEV &&
@@ -386,7 +387,7 @@ static void removal(struct bench *b)
 	pthread_join(maker.thread, NULL);
 	ok(maker.ret == -EIO, "a buffer that it did not clear is -EIO");
 	ok(seconds() - began < 28, "within 28 seconds (%.1f)", seconds() - began);
-	ok(fence_status(&c->dev, sync) == -ECANCELED, "its fence says -ECANCELED");
+	ok(UNTIL(fence_status(&c->dev, sync) == -ECANCELED), "its fence says -ECANCELED");
 	ok(UNTIL(query_health(&c->dev).state == 2), "the card has failed for good");
 	ok(query_faults(c).lost == 1, "its contexts are lost");
 	ok(_submit(&c->dev, c->queue, &job, 1, NULL) == -EIO &&
