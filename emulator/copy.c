@@ -99,14 +99,9 @@ static int move(struct queue *q, struct copy *copy, uint64_t n)
 {
 	const struct flm_copy_slot *s = &copy->slot;
 	struct fault *f = &q->work.fault;
+	/* None wraps: all bytes before `at` were found inside their segment. */
 	uint64_t src = le64toh(s->src), dst = le64toh(s->dst);
 
-	if (src + copy->at < src || dst + copy->at < dst) {
-		f->kind = FLM_FAULT_SEGMENT;
-		f->segment = le16toh(src + copy->at < src ? s->src_segment : s->dst_segment);
-		f->offset = UINT64_MAX;
-		return -1;
-	}
 	f->core = s->src_core;
 	if (copy->op != FLM_SLOT_FILL &&
 	    space_read(&q->space, s->src_core, le16toh(s->src_segment), src + copy->at,
