@@ -168,6 +168,32 @@ static void copies(struct bench *b)
 	done = bench_wait(r, 7);
 	ok(done && done->fault == FLM_FAULT_SEGMENT && le64toh(done->offset) == 128 << 10,
 	   "200 KiB of a segment of 150: the burst of 64 KiB that does not fit is named");
+	card_dma_map(b->card, 0x10000, 4096, from, CARD_DMA_WRITE);
+	bench_bind(b, r, 2, FLM_REGION_HOST, 0x10000, 4096, FLM_RIGHT_R | FLM_RIGHT_W);
+	for (unsigned int i = 0; i < 2; i++) {
+		bench_generation(b, r);
+		slot = (struct flm_copy_slot) {
+			.flags = htole32(i ? FLM_SLOT_CRC32C : FLM_SLOT_FILL),
+			.seqno = htole64(8 + i), .bytes = htole64(64),
+			.generation = htole32(r->generation),
+		};
+		*(i ? &slot.src_segment : &slot.dst_segment) = htole16(2);
+		bench_post(b, r, &slot);
+		done = bench_wait(r, 8 + i);
+		ok(done && done->fault == (i ? FLM_FAULT_DMA : 0),
+		   i ? "but not be read: fault DMA" : "memory lent to be written can be written");
+	}
+	card_dma_unmap(b->card, 0x10000, 4096);
+	slot = (struct flm_copy_slot) {
+		.flags = htole32(FLM_SLOT_FILL), .seqno = htole64(10), .bytes = htole64(64),
+		.dst_segment = htole16(4), .dst = htole64(UINT64_MAX - 31),
+		.generation = htole32(r->generation),
+	};
+	bench_post(b, r, &slot);
+	done = bench_wait(r, 10);
+	ok(done && done->fault == FLM_FAULT_SEGMENT &&
+	   le64toh(done->offset) == 0xffffffffffffffe0,
+	   "a fill around the end of 64 bits is fault SEGMENT at its beginning");
 }
 
 /* A queue with a job that does not end until somebody ends it. */
@@ -327,6 +353,44 @@ static void resets(struct bench *b)
 	card_bus_master(b->card, 1);
 }
 
+/* Memory that no window shows is lost in a reset as all other is. */
+static void hidden_memory(void)
+{
+	struct flm_copy_slot slots[2] = {
+		{ .flags = htole32(FLM_SLOT_FILL), .seqno = htole64(1), .bytes = htole64(4096),
+		  .dst_segment = htole16(2), .fill = htole32(0x5a5a5a5a) },
+		{ .flags = htole32(FLM_SLOT_COPY), .seqno = htole64(2), .bytes = htole64(4096),
+		  .src_segment = htole16(2), .dst_segment = htole16(3) },
+	};
+	uint64_t visible, size;
+	struct bench b;
+	struct rig *r;
+	uint8_t *to;
+
+	bench_open(&b, "u280");
+	r = bench_rig(&b, FLM_QUEUE_COPY, 0, 0);
+	to = bench_alloc(&b, 4096);
+	set(&b, FLM_REG_REGION_SELECT, 0, 4);
+	visible = reg(&b, FLM_REG_REGION_VISIBLE, 8);
+	size = reg(&b, FLM_REG_REGION_SIZE, 8);
+	bench_bind(&b, r, 2, FLM_REGION_HBM, visible, 4096, FLM_RIGHT_R | FLM_RIGHT_W);
+	bench_bind(&b, r, 3, FLM_REGION_HOST, bus(&b, to), 4096, FLM_RIGHT_W);
+	for (unsigned int i = 0; i < 2; i++) {
+		slots[i].generation = htole32(r->generation);
+		bench_post(&b, r, &slots[i]);
+	}
+	bench_wait(r, 2);
+	ok(visible < size && to[0] == 0x5a && to[4095] == 0x5a,
+	   "memory behind its region's window holds what is written there");
+	card_reset(b.card);
+	UNTIL(reg(&b, FLM_REG_STATE, 4) & 1);
+	bench_enable(&b, r, FLM_QUEUE_COPY, 0, 1, 0);
+	bench_post(&b, r, &slots[1]);
+	bench_wait(r, 1);
+	ok(to[0] == 0xa5 && to[4095] == 0xa5, "and begins with the pattern after a reset");
+	bench_close(&b);
+}
+
 /* Whoever lets others have the window without sealing it: what cannot be lost is not kept quiet. */
 static void failed_reset(void)
 {
@@ -414,6 +478,7 @@ int main(void)
 	busy(&b);
 	resets(&b);
 	bench_close(&b);
+	hidden_memory();
 	failed_reset();
 	heavy_reset();
 	return done_testing();

@@ -322,7 +322,7 @@ static void test_sample(void)
 static void test_exchange(void)
 {
 	static const uint32_t all[] = { 1, 2, 3, 4, 5, 6 };
-	uint32_t *w, core, loop;
+	uint32_t *w, core, loop, inner;
 	bool holds = true;
 
 	begin(7);
@@ -397,6 +397,17 @@ static void test_exchange(void)
 	close_loop(sys, loop);
 	EMIT(sys, SYS_BARRIER);
 	ok(run() == FLM_FAULT_EXCHANGE, "cores at different barriers are fault EXCHANGE");
+	begin(3);
+	for (core = 0; core < 2; core++) {
+		pass.registers[core][0] = 2 - core;
+		pass.registers[core][1] = 1 + core;
+	}
+	loop = open_loop(sys, FLM_CLASS_CORE, 0, 0, 2);
+	inner = open_loop(sys, FLM_CLASS_CORE, 1, 0, 2);
+	EMIT(sys, SYS_BARRIER);
+	close_loop(sys, inner);
+	close_loop(sys, loop);
+	ok(run() == FLM_FAULT_EXCHANGE, "cores at one barrier in different turns of its loops too");
 	begin(3);
 	pass.registers[1][0] = 1;
 	w = EMIT(sys, SYS_SUM);

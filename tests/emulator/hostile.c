@@ -25,8 +25,16 @@ static void hostile_programs(struct bench *b)
 		  "a read of its own program" },
 		{ "@st\nst seg=3 src=act:0 rows=1/1 bytes=4/4", FLM_FAULT_RIGHTS,
 		  "a write where it may only read" },
-		{ "@ld\nld seg=4 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
-		  "a table row that lies outside card memory" },
+		{ "@ld\nld seg=4 off=2097150 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
+		  "a read across the end of card memory" },
+		{ "@st\nst seg=4 off=2097150 src=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
+		  "a write across it" },
+		{ "@ld\nld seg=4 off=3145728 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
+		  "a read behind it" },
+		{ "@st\nst seg=4 off=3145728 src=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
+		  "a write behind it" },
+		{ "@ld\nld seg=6 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_BLOCK,
+		  "a table row that begins inside a block of card memory" },
 		{ "@ld\nld seg=5 dst=act:0 rows=1/1 bytes=4/4", FLM_FAULT_DMA,
 		  "a table row that names host memory not lent" },
 		{ "@ld\nld seg=2 dst=act:262141 rows=1/1 bytes=4/4", FLM_FAULT_BUFFER,
@@ -66,8 +74,9 @@ static void hostile_programs(struct bench *b)
 	bench_job(victim, 1);
 	bench_bind(b, attacker, 2, FLM_REGION_HOST, bus(b, loot), 65536, FLM_RIGHT_R | FLM_RIGHT_W);
 	bench_bind(b, attacker, 3, FLM_REGION_HOST, bus(b, data), 65536, FLM_RIGHT_R);
-	bench_bind(b, attacker, 4, FLM_REGION_HBM, 31 << 20, 4 << 20, FLM_RIGHT_R);
-	/* 31 MiB is not a block's start either way; the row is refused before a byte moves. */
+	/* Of the 32 MiB of a core's memory the last two. */
+	bench_bind(b, attacker, 4, FLM_REGION_HBM, 30 << 20, 4 << 20, FLM_RIGHT_R | FLM_RIGHT_W);
+	bench_bind(b, attacker, 6, FLM_REGION_HBM, 29 << 20, 1 << 20, FLM_RIGHT_R);
 	bench_bind(b, attacker, 5, FLM_REGION_HOST, BASE + HOST_BYTES, 4096, FLM_RIGHT_R);
 	bench_job(attacker, 1);
 	for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {

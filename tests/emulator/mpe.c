@@ -338,6 +338,28 @@ static void test_format(void)
 	load_tile(0, 1, 65536);
 	mm_linear(1, 65536, 1, 1);
 	ok(run() == FLM_FAULT_FORMAT && result.fault.unit == FLM_UNIT_LD, "N = 3 is fault FORMAT");
+	/* N of four blocks takes 64 bytes, their masks 128. */
+	for (i = 0; i < 3; i++) {
+		static const struct {
+			uint32_t ld_pitch, mm_pitch;
+			unsigned int fault, unit;
+			const char *what;
+		} pitches[] = {
+			{ 192, 192, 0, 0, "N and masks may fill their pitch" },
+			{ 128, 192, FLM_FAULT_FORMAT, FLM_UNIT_LD,
+			  "those that do not fit it are fault FORMAT" },
+			{ 192, 128, FLM_FAULT_FORMAT, FLM_UNIT_MM, "for MM too" },
+		};
+
+		make_tile(4, 4, 4, 0, &plain);
+		begin(1);
+		load_tile(0, 1, 65536);
+		SET(ld->words, LD_TILE, IDX_PITCH, pitches[i].ld_pitch);
+		mm_linear(1, 65536, 1, 1);
+		SET(mm->words, MM_LINEAR, IDX_PITCH, pitches[i].mm_pitch);
+		ok(run() == pitches[i].fault && result.fault.unit == pitches[i].unit, "%s",
+		   pitches[i].what);
+	}
 	make_tile(4, 4, 4, 0, &plain);
 	constants[210000 / 64 * 64] ^= 1;
 	begin(1);

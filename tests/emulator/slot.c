@@ -61,6 +61,7 @@ static const struct {
 	{ "fewer points than passes", SLOT, 36, 4, 2, 1, 36 },
 	{ "a reserved word of the slot", SLOT, 60, 4, 1, 1, 40 },
 	{ "a program in no segment", SLOT, 32, 2, 9, 3, 0 },
+	{ "a program in the first segment behind a core's table", SLOT, 32, 2, 16, 3, 0 },
 	{ "a record in a segment without R", SLOT, 34, 2, 0, 4, 0 },
 	{ "a program in a segment without X", SLOT, 32, 2, 1, 4, 0 },
 	{ "a program at the end of all bytes", SLOT, 16, 8, ~63ull, 3, 0 },
@@ -74,7 +75,7 @@ static const struct {
 	{ "a prompt that is not aligned", RECORD, 56, 8, 4098, 1, 304 },
 	{ "n of the ring", RECORD, 66, 2, 1, 1, 320 },
 	{ "a ring of no tokens", RECORD, 68, 4, 0, 1, 320 },
-	{ "65 candidates", RECORD, 82, 2, 65, 1, 336 },
+	{ "65 candidates", RECORD, 82, 6, 1 << 16 | 65, 1, 336 },
 	{ "candidates without a ring", RECORD, 82, 2, 1, 1, 336 },
 	{ "logits without a mode", RECORD, 100, 4, 64, 1, 352 },
 	{ "an unknown mode", RECORD, 98, 1, 3, 1, 354 },
@@ -243,6 +244,24 @@ static void orders(struct bench *b)
 	bench_enable(b, r, FLM_QUEUE_COMPUTE, 1, 1, 1000);
 	ok(!reg(b, FLM_REG_QUEUE_FAULT_SEQNO, 8) && !reg(b, FLM_REG_QUEUE_FAULT, 4) &&
 	   !reg(b, FLM_REG_QUEUE_TOKENS, 8), "until ENABLE");
+}
+
+/* Two streams, each of half the words that a program may have, and one more. */
+static void many_words(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 0);
+	struct flm_program *program = bench_alloc(b, 16 << 20);
+	const struct flm_done *done;
+
+	program_write(program, 1, "");
+	for (unsigned int u = 0; u < 2; u++)
+		program->entry[0].stream[u].words = htole32((1 << 21) + 1);
+	bench_bind(b, r, 0, FLM_REGION_HOST, bus(b, program), 16 << 20, FLM_RIGHT_X);
+	bench_job(r, 1);
+	done = bench_run(b, r);
+	ok(done->fault == FLM_FAULT_SLOT && le32toh(done->word) == 1736,
+	   "streams of more than 2^22 words together: fault 1 at the second (fault %u, word %u)",
+	   done->fault, le32toh(done->word));
 }
 
 static void copy_fields(struct bench *b)
@@ -512,6 +531,9 @@ int main(void)
 	counts(&b);
 	notify(&b);
 	logits(&b);
+	bench_close(&b);
+	bench_open(&b, "tiny");
+	many_words(&b);
 	bench_close(&b);
 	return done_testing();
 }
