@@ -3,6 +3,8 @@
  * Registers by their rows, the life of a queue, who runs when, what a table may say, core resets.
  * Long jobs here are many short passes, so that each has a point within microseconds.
  */
+#include <signal.h>
+
 #include "tests/emulator/bench.h"
 #include "tests/tap.h"
 
@@ -214,6 +216,26 @@ static void stop(struct rig *r)
 	bench_wait(r, r->tail);
 }
 
+/* The two words of the status page that a host writes or waits for beside `head`. */
+static void status_page(struct bench *b)
+{
+	struct rig *r = runner(b, 1, 1, 0);
+	struct flm_status_page *s = r->status;
+	uint32_t generation;
+
+	UNTIL(__atomic_load_n(&s->armed, __ATOMIC_SEQ_CST));
+	__atomic_store_n(&s->armed, 0, __ATOMIC_SEQ_CST);
+	set(b, FLM_REG_KICK, r->queue, 4);
+	ok(UNTIL(__atomic_load_n(&s->armed, __ATOMIC_SEQ_CST) == htole32(1)),
+	   "a KICK without work stores armed anew");
+	start(b, r, 1000000);
+	wait_made(r, 5);
+	generation = __atomic_load_n(&s->generation, __ATOMIC_ACQUIRE);
+	ok(generation == htole32(1), "generation is named while a job of it runs");
+	stop(r);
+	ok(le32toh(s->head) == 1 && !s->generation, "and by nothing when that has ended");
+}
+
 static void turns(struct bench *b)
 {
 	struct rig *low = runner(b, 1, 0, 2000), *high = runner(b, 1, 3, 0),
@@ -382,8 +404,8 @@ static void tables(struct bench *b)
 		blocks[i] = htole64(host | bus(b, pages + i * 29 % 64 * 4096));
 	for (unsigned int i = 0; i < 64 * 4096; i++)
 		flat[i] = i * 13 + i / 4096;
-	for (unsigned int step = 0; step < 7; step++) {
-		static const uint8_t faults[] = { 0, 5, 5, 5, 6, 5, 3 };
+	for (unsigned int step = 0; step < 9; step++) {
+		static const uint8_t faults[] = { 0, 5, 5, 5, 6, 5, 5, 5, 3 };
 
 		bench_generation(b, r);
 		bench_bind(b, r, 3, FLM_REGION_HOST, bus(b, flat), 64 * 4096, FLM_RIGHT_R);
@@ -394,10 +416,18 @@ static void tables(struct bench *b)
 		if (step == 4)
 			scattered.blocks = htole64(0x1000);
 		if (step == 5)
+			scattered.count = htole32(65);
+		if (step == 6) {
+			/* In one piece it is right, but for the size of its blocks. */
+			scattered.flags = FLM_SEGMENT_CONTIGUOUS;
+			scattered.blocks = htole64(host | bus(b, pages));
+			scattered.count = htole32(1);
+		}
+		if (step == 7)
 			blocks[0] = htole64(14ull << 60);
 		r->tables[2] = scattered;
 		slot.generation = htole32(r->generation);
-		if (step == 6)
+		if (step == 8)
 			slot.generation = htole32(r->generation + 64);
 		slot.seqno = htole64(++r->seqno);
 		bench_post(b, r, &slot);
@@ -492,6 +522,48 @@ static void flood(struct bench *b)
 	   le32toh(rigs[0]->status->head), worst * 1e3);
 }
 
+/* A host that posts at the very moment when the card stores `armed`: its page is read-only then. */
+static void *falling_asleep;
+static uint32_t *falling_doorbell;
+
+static void on_armed(int number)
+{
+	(void)number;
+	__atomic_store_n(falling_doorbell, htole32(1), __ATOMIC_SEQ_CST);
+	mprotect(falling_asleep, 4096, PROT_READ | PROT_WRITE);
+}
+
+/*
+ * No KICK is due, for armed is still 0: the card has to look at the doorbell once more. Jobs on
+ * both cores leave one worker, so that nobody else comes by and sees it.
+ */
+static void falls_asleep(struct bench *b)
+{
+	struct rig *r = bench_rig(b, FLM_QUEUE_COPY, 0, 0), *busy[2];
+	const struct sigaction action = { .sa_handler = on_armed };
+	struct sigaction before;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		busy[i] = bench_rig(b, FLM_QUEUE_COMPUTE, 1 << i, UINT64_MAX);
+		bench_program(busy[i], 1, "@sys\n" PROGRAM_ENDLESS);
+		bench_job(busy[i], 1);
+		start(b, busy[i], 0);
+		UNTIL(__atomic_load_n(&busy[i]->status->running, __ATOMIC_ACQUIRE));
+	}
+	falling_asleep = r->status;
+	falling_doorbell = (void *)((uint8_t *)card_bar_memory(b->card, FLM_BAR_DOORBELLS) +
+				    r->queue * 4096);
+	__atomic_store_n(&r->status->armed, 0, __ATOMIC_SEQ_CST);
+	sigaction(SIGSEGV, &action, &before);
+	mprotect(falling_asleep, 4096, PROT_READ);
+	set(b, FLM_REG_KICK, r->queue, 4);
+	ok(UNTIL(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE)),
+	   "a slot posted while its queue falls asleep ends without a KICK");
+	sigaction(SIGSEGV, &before, NULL);
+	for (unsigned int i = 0; i < 2; i++)
+		bench_reset(b, busy[i]);
+}
+
 /* The card is freed at work; nothing of the host is touched then. */
 static void free_at_work(void)
 {
@@ -529,8 +601,10 @@ int main(void)
 	bench_close(&b);
 	free_at_work();
 	bench_open(&b, "tiny");
+	status_page(&b);
 	lost_page(&b);
 	flood(&b);
+	falls_asleep(&b);
 	bench_close(&b);
 	bench_open(&b, "tiny");
 	turns(&b);
