@@ -5,9 +5,8 @@
  * own.
  */
 #include <dirent.h>
-#include <poll.h>
 
-#include "tests/emulator/vfu_client.h"
+#include "tests/emulator/vfu_guest.h"
 #include "tests/tap.h"
 
 static struct client start(void)
@@ -24,15 +23,6 @@ static struct client start(void)
 static void stop(struct client *c)
 {
 	ok(client_stop(c) == 0, "the emulator ends with status 0 when its client has left");
-}
-
-static int memory_file(uint64_t bytes)
-{
-	int fd = memfd_create("guest", MFD_CLOEXEC);
-
-	if (fd < 0 || ftruncate(fd, bytes))
-		err(1, "memfd");
-	return fd;
 }
 
 static void test_version(void)
@@ -231,7 +221,7 @@ static void test_bars(void)
 		} w[2];
 	} multi = { 2, { { 64, 2, 4, 0x11223344 }, { 68, 2, 2, 0x5566 } } };
 	static uint8_t block[65536];
-	uint32_t *memory;
+	uint32_t *memory, behind;
 	int file;
 
 	ok(client_get(&c, CLIENT_BAR0, 0, 4) == 0xffffffff,
@@ -248,6 +238,10 @@ static void test_bars(void)
 	client_put(&c, CLIENT_BAR0, 4096, 0xfee00000, 4);
 	ok(client_get(&c, CLIENT_BAR0, 4096, 4) == 0xfee00000,
 	   "the MSI-X table keeps what is written");
+	behind = 4096 + 16 * ((client_get(&c, CLIENT_CONFIG, find_capability(&c, 0x11) + 2, 2) &
+			       0x7ff) + 1);
+	ok(!client_put(&c, CLIENT_BAR0, behind, 0xfee00000, 4) &&
+	   client_get(&c, CLIENT_BAR0, behind, 4) == 0, "what lies behind the table does not");
 	ok(client_get(&c, CLIENT_BAR0, 4094, 4) == 0,
 	   "an access across the registers' end reads 0");
 	ok(client_read(&c, CLIENT_BAR0, 16384, block, 1) == EINVAL, "there is nothing behind BAR0");
@@ -265,6 +259,10 @@ static void test_bars(void)
 	ok(!client_call(&c, MSG_WRITE_MULTI, &multi, sizeof(multi), NULL, 0) &&
 		   memory[16] == 0x11223344 && (memory[17] & 0xffff) == 0x5566,
 	   "several writes in one message");
+	multi.w[0].bytes = 9;
+	ok(client_call(&c, MSG_WRITE_MULTI, &multi, sizeof(multi), NULL, 0) == EINVAL,
+	   "of 8 bytes each at most");
+	multi.w[0].bytes = 4;
 	multi.count = UINT64_MAX / 24;
 	ok(client_call(&c, MSG_WRITE_MULTI, &multi, sizeof(multi), NULL, 0) == EINVAL,
 	   "of which the count must be true");
@@ -285,22 +283,22 @@ static void test_bars(void)
 	stop(&c);
 }
 
-static uint64_t take(int fd)
-{
-	uint64_t n = 0;
-
-	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
-}
-
 static void test_interrupts(void)
 {
 	struct client c = start();
 	int e[2] = { eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	const uint64_t full = UINT64_MAX - 1;
+	bool is_answered;
 	int pipes[2];
 
 	ok(!client_set_irqs(&c, 4 | 32, 2, 0, 2, e, 2), "two vectors get eventfds");
 	ok(!client_set_irqs(&c, 1 | 32, 2, 1, 1, NULL, 0) && take(e[1]) == 1 && take(e[0]) == 0,
 	   "a client can trigger the second alone");
+	if (write(e[0], &full, sizeof(full)) != sizeof(full))
+		err(1, "eventfd");
+	is_answered = !client_set_irqs(&c, 1 | 32, 2, 0, 1, NULL, 0);
+	/* Emptied in any case: a card that waits for it goes on then, and ends. */
+	ok(take(e[0]) == full && is_answered, "the card does not wait for an eventfd that is full");
 	ok(!client_set_irqs(&c, 4 | 32, 2, 1, 1, NULL, 0) &&
 	   !client_set_irqs(&c, 1 | 32, 2, 0, 2, NULL, 0) && take(e[0]) == 1 && take(e[1]) == 0,
 	   "a vector without a file is silent");
@@ -391,100 +389,6 @@ static void test_many(void)
 	stop(&c);
 }
 
-/*
- * A copy queue in a guest's memory at bus address 0x100000: ring, completions, status page, context
- * page, tables and, at 0x10000, a page of data that is segment 0. Offsets are those of queue.h.
- */
-struct guest {
-	int file;
-	uint8_t *memory;
-	int event;
-	uint32_t tail;
-};
-
-enum {
-	GUEST = 0x100000, RING = 0, DONE = 0x1000, STATUS = 0x2000, CONTEXT = 0x3000,
-	TABLES = 0x4000, DATA = 0x10000, GUEST_BYTES = 1 << 20
-};
-
-static void store64(uint8_t *at, uint64_t value)
-{
-	memcpy(at, &value, 8);
-}
-
-static void store32(uint8_t *at, uint32_t value)
-{
-	memcpy(at, &value, 4);
-}
-
-static uint32_t load32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, 4);
-	return value;
-}
-
-static struct guest guest_start(struct client *c)
-{
-	struct guest g = { .file = memory_file(GUEST_BYTES), .event = eventfd(0, EFD_CLOEXEC) };
-
-	g.memory = mmap(NULL, GUEST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g.file, 0);
-	if (g.memory == MAP_FAILED)
-		err(1, "mmap");
-	store64(g.memory + CONTEXT + 64, GUEST + TABLES); /* row 1: generation 1, one segment */
-	store32(g.memory + CONTEXT + 64 + 8, 1);
-	store32(g.memory + CONTEXT + 64 + 12, 1);
-	store64(g.memory + TABLES, 4096);
-	store64(g.memory + TABLES + 8, 0xf000000000000000 | (GUEST + DATA));
-	store32(g.memory + TABLES + 16, 1);
-	g.memory[TABLES + 20] = 1;				/* contiguous */
-	g.memory[TABLES + 21] = 3;				/* read, write */
-	client_put(c, CLIENT_CONFIG, 4, 0x6, 2);
-	client_dma_map(c, GUEST, GUEST_BYTES, g.file, 0, 3);
-	client_set_irqs(c, 4 | 32, 2, 1, 1, &g.event, 1);
-	client_put(c, CLIENT_BAR0, 0x200, 2, 4);		/* queue 2 */
-	client_put(c, CLIENT_BAR0, 0x210, 1, 4);		/* copies */
-	client_put(c, CLIENT_BAR0, 0x214, client_get(c, CLIENT_BAR0, 0x38, 4) & 0xff, 4);
-	client_put(c, CLIENT_BAR0, 0x218, GUEST + RING, 8);
-	client_put(c, CLIENT_BAR0, 0x220, GUEST + DONE, 8);
-	client_put(c, CLIENT_BAR0, 0x228, GUEST + STATUS, 8);
-	client_put(c, CLIENT_BAR0, 0x230, GUEST + CONTEXT, 8);
-	client_put(c, CLIENT_BAR0, 0x240, 0, 4);
-	client_put(c, CLIENT_BAR0, 0x244, 1, 4);
-	client_put(c, CLIENT_BAR0, 0x204, 1, 4);		/* enable */
-	return g;
-}
-
-/* Posts a slot that fills the data with `value` and asks for an interrupt. */
-static void guest_fill(struct client *c, struct guest *g, uint32_t value)
-{
-	uint8_t *slot = g->memory + RING + 64 * g->tail++;
-
-	store32(slot, 0x13);			/* FILL, interrupt */
-	store32(slot + 4, 1);			/* generation */
-	store64(slot + 8, g->tail);		/* seqno */
-	store64(slot + 32, 4096);		/* bytes */
-	store32(slot + 48, value);
-	client_put(c, CLIENT_BAR4, 2 * 4096, g->tail, 4);
-	store32(g->memory + STATUS, 0);		/* armed, which a KICK takes back */
-	client_put(c, CLIENT_BAR0, 0x90, 2, 4);	/* KICK */
-}
-
-static bool guest_hears(struct guest *g)
-{
-	struct pollfd p = { .fd = g->event, .events = POLLIN };
-
-	return poll(&p, 1, 10000) == 1 && take(g->event) > 0;
-}
-
-static void guest_stop(struct guest *g)
-{
-	munmap(g->memory, GUEST_BYTES);
-	close(g->file);
-	close(g->event);
-}
-
 static void test_copy(void)
 {
 	struct client c = start();
@@ -509,6 +413,51 @@ static void test_copy(void)
 	ok(guest_hears(&g) && load32(g.memory + DONE + 64 + 8) == 5 &&
 	   g.memory[DONE + 64 + 40] == 6, "a slot that needs it ends with fault DMA");
 	ok(load32(g.memory + DATA) == 0xdeadbeef, "and it was not touched");
+	ok(!client_dma_map(&c, GUEST + DATA, 4096, g.file, DATA, 1), "it is lent to be read alone");
+	guest_fill(&c, &g, 0x600d);
+	ok(guest_hears(&g) && load32(g.memory + DONE + 2 * 64 + 8) == 5 &&
+	   g.memory[DONE + 2 * 64 + 40] == 6, "a slot that writes it ends with fault DMA");
+	ok(load32(g.memory + DATA) == 0xdeadbeef, "and it was not touched");
+	guest_stop(&g);
+	stop(&c);
+}
+
+/* Asleep for a while; whether the queue that is selected has halted then. */
+static bool sleeps_and_halts(struct client *c)
+{
+	uint32_t control = find_capability(c, 1) + 4;
+
+	client_put(c, CLIENT_CONFIG, control, 3, 2);
+	pause_ms(20);
+	client_put(c, CLIENT_CONFIG, control, 0, 2);
+	return client_get(c, CLIENT_BAR0, 0x208, 4) == 2;
+}
+
+/*
+ * 128 GiB of one block of card memory are filled while the card falls asleep: it cannot say then
+ * how far it is, which it would after each 4 MiB.
+ */
+static void test_sleep(void)
+{
+	struct client c = start();
+	struct guest g = guest_start(&c);
+	uint8_t *slot = g.memory + RING;
+
+	store64(g.memory + TABLES, 128ull << 30);
+	store64(g.memory + TABLES + 8, GUEST + DATA);	/* zeros: block 0 of core 0 */
+	store32(g.memory + TABLES + 16, 65536);
+	g.memory[TABLES + 20] = 0;
+	g.memory[TABLES + 22] = 21;
+	store32(slot, 0x13);
+	store32(slot + 4, 1);
+	store64(slot + 8, 1);
+	store64(slot + 32, 128ull << 30);
+	client_put(&c, CLIENT_BAR4, 2 * 4096, 1, 4);
+	client_put(&c, CLIENT_BAR0, 0x90, 2, 4);
+	ok(UNTIL(load32(g.memory + STATUS + 32)), "a card at work");
+	ok(UNTIL(sleeps_and_halts(&c)) && client_get(&c, CLIENT_BAR0, 0x20c, 4) == 6 &&
+	   !load32(g.memory + DONE + 8),
+	   "reaches no host memory while it is asleep: its queue halts with DMA");
 	guest_stop(&g);
 	stop(&c);
 }
@@ -851,6 +800,7 @@ int main(void)
 	test_dma();
 	test_many();
 	test_copy();
+	test_sleep();
 	test_shrinking_file();
 	test_resets();
 	test_hostile();
