@@ -142,6 +142,10 @@ static uint64_t count_dirty(const struct scene *s, uint32_t id)
 
 enum how { RUNS, STOPS, RESETS_CORES, RESETS_QUEUE };
 
+/*
+ * A core that turns in a loop may have a thread to itself, of which there may be fewer than cores:
+ * for a reset all of them meet first, so that each has loaded.
+ */
 static const struct ending {
 	const char *what, *tail;
 	enum how how;
@@ -163,11 +167,11 @@ static const struct ending {
 	  STOPS, FLM_STATUS_STOPPED, 0 },
 	{ "a reset of its cores",
 	  "@st\nst seg=3 src=act:0 rows=1/1 bytes=1/1 wait=ld\n"
-	  "@sys\nsync wait=ld\n" PROGRAM_ENDLESS,
+	  "@sys\nsync wait=ld\nbarrier\n" PROGRAM_ENDLESS,
 	  RESETS_CORES, FLM_STATUS_RESET, 0 },
 	{ "a reset of its queue",
 	  "@st\nst seg=3 src=act:0 rows=1/1 bytes=1/1 wait=ld\n"
-	  "@sys\nsync wait=ld\n" PROGRAM_ENDLESS,
+	  "@sys\nsync wait=ld\nbarrier\n" PROGRAM_ENDLESS,
 	  RESETS_QUEUE, 0, 0 },
 };
 
@@ -207,8 +211,11 @@ static bool end_as(struct scene *s, const struct ending *ending)
 	snprintf(text + used, sizeof(text) - used, "%s", ending->tail);
 	memset(s->found, 0, (size_t)s->b.cores * s->chip);
 	set(&s->b, FLM_REG_QUEUE_SELECT, r->queue, 4);
-	if (reg(&s->b, FLM_REG_QUEUE_STATE, 4) == FLM_QUEUE_DISABLED)
-		bench_enable(&s->b, r, FLM_QUEUE_COMPUTE, cores, 1, WATCHDOG);
+	/* What somebody is to end must not end by itself before, however late he comes. */
+	if (ending->how != RUNS) {
+		bench_reset(&s->b, r);
+		bench_enable(&s->b, r, FLM_QUEUE_COMPUTE, cores, 1, 0);
+	}
 	bench_program(r, s->b.cores, text);
 	put_job(r, ending->how == STOPS ? LONG_PROMPT : 1, 0x01010101);
 	slot = bench_slot(r);
