@@ -67,10 +67,12 @@ vm_log_is_clean "$rounds clients killed"
 
 processes() { pgrep -f "$TMPDIR/flightllm-vm" | wc -l; }
 
-# start: a VM whose client never ends; $pid.
+# start: a VM whose client never ends, and has the card: one that came later would find none; $pid.
 start() {
 	"$vm" --timeout 120 --serial-log "$work/log" -- bash -c "
-		echo up; $b/flightllm bench $work/fables.flm -p 200 -n 200 -r 100 >/dev/null
+		$b/flightllm bench $work/fables.flm -p 200 -n 200 -r 100 >/dev/null &
+		until grep -q '^queues [2-9]' /sys/kernel/debug/accel/*/state; do sleep 0.05; done
+		echo up; wait \$!
 		echo client \$?" >"$work/out" 2>"$work/err" </dev/null &
 	pid=$!
 	for _ in $(seq 900); do
