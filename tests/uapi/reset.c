@@ -25,6 +25,34 @@ static void submit_endless(struct client *client, uint32_t count)
 	usleep(50000);
 }
 
+/* A process with a client that has endless work and these buffers besides, all at work by now. */
+static pid_t start_client(uint32_t placement, uint32_t buffers, uint64_t bytes, uint32_t jobs)
+{
+	int pipes[2];
+	pid_t child;
+	char byte;
+
+	must(pipe(pipes) ? -errno : 0, "pipe");
+	child = fork();
+	must(child < 0 ? -errno : 0, "fork");
+	if (!child) {
+		struct client client;
+
+		client_open(&client, 0);
+		for (uint32_t i = 0; i < buffers; i++)
+			bo_create(&client.dev, placement, 0, bytes, 0);
+		submit_endless(&client, jobs);
+		if (write(pipes[1], "x", 1) != 1)
+			_exit(1);
+		pause();
+		_exit(0);
+	}
+	close(pipes[1]);
+	must(read(pipes[0], &byte, 1) == 1 ? 0 : -EPIPE, "hearing of the other client");
+	close(pipes[0]);
+	return child;
+}
+
 static uint64_t all_free(struct seam *dev)
 {
 	struct drm_flightllm_query_memory memory = query_memory(dev);
@@ -152,30 +180,11 @@ TEST_F(reset, a_killed_client_leaves_nothing_behind)
 	if (is_emulated())
 		SKIP(return, "needs a process of its own");
 	for (int round = 0; round < 4; round++) {
-		int status, pipes[2];
-		pid_t child;
-		char byte;
+		uint32_t placement = round % 2 ? DRM_FLIGHTLLM_BO_DDR : DRM_FLIGHTLLM_BO_HBM;
+		pid_t child = start_client(placement, 2, 4 * MIB, 1 + 20 * round);
 
-		ASSERT_EQ(0, pipe(pipes));
-		child = fork();
-		ASSERT_LE(0, child);
-		if (!child) {
-			struct client client;
-
-			client_open(&client, 0);
-			bo_create(&client.dev, DRM_FLIGHTLLM_BO_HBM, 0, 8 * MIB, 0);
-			bo_create(&client.dev, DRM_FLIGHTLLM_BO_DDR, 0, 4 * MIB, 0);
-			submit_endless(&client, 1 + 20 * round);
-			if (write(pipes[1], "x", 1) != 1)
-				_exit(1);
-			pause();
-			_exit(0);
-		}
-		ASSERT_EQ(1, read(pipes[0], &byte, 1));
 		kill(child, SIGKILL);
-		ASSERT_EQ(child, waitpid(child, &status, 0));
-		close(pipes[0]);
-		close(pipes[1]);
+		ASSERT_EQ(child, waitpid(child, NULL, 0));
 	}
 	/* Work that the card still had is reset; the buffers go with it. */
 	for (int i = 0; i < 200 && all_free(dev) != before; i++)
@@ -291,33 +300,13 @@ TEST_F(reset, unbinding_meets_a_client_that_dies)
 		SKIP(return, "there is no bus");
 	pci_name(name);
 	for (int round = 0; round < 6; round++) {
-		int pipes[2];
-		pid_t child;
-		char byte;
+		pid_t child = start_client(DRM_FLIGHTLLM_BO_HOST, 6, 16 * MIB, 3);
 
-		ASSERT_EQ(0, pipe(pipes));
-		child = fork();
-		ASSERT_LE(0, child);
-		if (!child) {
-			struct client client;
-
-			client_open(&client, 0);
-			for (int i = 0; i < 6; i++)
-				bo_create(&client.dev, DRM_FLIGHTLLM_BO_HOST, 0, 16 * MIB, 0);
-			submit_endless(&client, 3);
-			if (write(pipes[1], "x", 1) != 1)
-				_exit(1);
-			pause();
-			_exit(0);
-		}
-		ASSERT_EQ(1, read(pipes[0], &byte, 1));
 		kill(child, SIGKILL);
 		usleep(1000 * round);
 		ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/unbind", name));
 		ASSERT_EQ(child, waitpid(child, NULL, 0));
 		ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/flightllm/bind", name));
-		close(pipes[0]);
-		close(pipes[1]);
 		EXPECT_TRUE(new_client_works());
 	}
 }
