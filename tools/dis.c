@@ -2,11 +2,10 @@
 /* flightllm dis: a model's program as text, the model's names beside it; or any stream of words. */
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <flightllm/file.h>
 #include <flightllm/queue.h>
@@ -36,7 +35,7 @@ static const char *const units[FLM_UNITS] = { "ld", "st", "mm", "mv", "misc", "s
 struct dis {
 	struct common common;
 	const char *path;
-	int fd;
+	FILE *file;
 	uint64_t bytes;			/* of the file */
 	struct flm_program *program;
 	uint64_t program_bytes;
@@ -64,15 +63,9 @@ static void *read_part(const struct dis *dis, uint64_t offset, uint64_t bytes)
 	if (!part)
 		fail(&dis->common, EXIT_FAILED, "no memory for %llu bytes of %s",
 		     (unsigned long long)bytes, dis->path);
-	for (uint64_t at = 0; at < bytes; ) {
-		ssize_t n = pread(dis->fd, part + at, bytes - at, offset + at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			damaged(dis, n ? strerror(errno) : "it has become shorter while it was read");
-		at += n;
-	}
+	if (fseeko(dis->file, offset, SEEK_SET) || fread(part, 1, bytes, dis->file) != bytes)
+		damaged(dis, feof(dis->file) ? "it has become shorter while it was read" :
+					       strerror(errno));
 	return part;
 }
 
@@ -212,8 +205,8 @@ static int dis_main(int argc, char **argv)
 		fail(&dis.common, EXIT_USAGE, "takes one model file; 'flightllm dis --help' says more");
 	dis.path = argv[optind];
 	probe_model(&dis.common, dis.path, &info, NULL);
-	dis.fd = open(dis.path, O_RDONLY | O_CLOEXEC);
-	if (dis.fd < 0 || fstat(dis.fd, &status))
+	dis.file = fopen(dis.path, "rbe");
+	if (!dis.file || fstat(fileno(dis.file), &status))
 		fail(&dis.common, EXIT_FAILED, "%s: %s", dis.path, strerror(errno));
 	dis.bytes = status.st_size;
 	dis.json = dis.common.json ? json_array() : NULL;
@@ -223,7 +216,7 @@ static int dis_main(int argc, char **argv)
 		print_json(json_pack("{s:o}", "instructions", dis.json));
 	free(dis.map);
 	free(dis.program);
-	close(dis.fd);
+	fclose(dis.file);
 	return EXIT_DONE;
 }
 
