@@ -47,7 +47,7 @@ SRC_front := emulator/main.c $(wildcard emulator/vfu*.c emulator/pci*.c)
 SRC_card := $(filter-out $(SRC_front),$(wildcard emulator/*.c))
 SRC_cc := $(wildcard compiler/*.c)
 SRC_tools := $(wildcard tools/*.c)
-SRC_ref := $(addprefix tests/ref/,ref_isa.c ref_ops.c ref_mm.c ref_misc.c ref_model.c ref_model_file.c)
+SRC_ref := $(addprefix tests/ref/,ref_isa.c ref_pass.c ref_ops.c ref_mm.c ref_misc.c ref_model.c ref_model_file.c)
 SRC_tests := $(filter-out $(SRC_ref),$(foreach d,abi lib emulator compiler tools ref e2e,\
 	$(wildcard tests/$(d)/*.c)))
 TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(SRC_tests))
