@@ -303,13 +303,13 @@ static bool choices_equal(const struct exec_result *result)
 	if (!result->sampled)
 		return true;
 	if (result->token != ref.token || result->top_count !=
-	    (ref.chosen_from_count < 64 ? ref.chosen_from_count : 64))
+	    (ref.core[0].chosen_from_count < 64 ? ref.core[0].chosen_from_count : 64))
 		return false;
 	for (i = 0; i < result->top_count; i++) {
 		uint32_t bits = le32toh(result->top[i].logit);
 
-		if (memcmp(&bits, &ref.chosen_from[i].logit, 4) ||
-		    le32toh(result->top[i].id) != ref.chosen_from[i].id)
+		if (memcmp(&bits, &ref.core[0].chosen_from[i].logit, 4) ||
+		    le32toh(result->top[i].id) != ref.core[0].chosen_from[i].id)
 			return false;
 	}
 	return true;

@@ -455,7 +455,7 @@ int ref_step(struct machine *m, int core, int unit, bool *did)
 	u->insn = (struct ref_insn){
 		.insn = insn, .mode = FLM_GET_HEAD(words, MODE),
 		.flags = FLM_GET_HEAD(words, FLAGS), .words = words,
-		.isa = m->isa, .core = core, .fault = m->fault,
+		.isa = m->isa, .core = core, .fault = &m->isa->core[core].fault,
 	};
 	u->next = u->pc + rows[insn].words + 2 * FLM_GET_HEAD(words, TERMS);
 	u->release = FLM_GET_HEAD(words, RELEASE);

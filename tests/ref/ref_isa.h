@@ -39,11 +39,22 @@ struct ref_segment {
 	uint32_t rights;	/* FLM_RIGHT_ */
 };
 
+struct ref_candidate {
+	float logit;
+	uint32_t id;
+};
+
 struct ref_core {
 	uint8_t *buffer[FLM_BUFFERS];
 	uint32_t reg[FLM_CORE_REGISTERS];
 	struct ref_segment segment[FLM_SEGMENTS];
-	bool has_sampled;	/* after a pass */
+
+	/* after a pass */
+	struct ref_fault fault;	/* the core's own, if any */
+	bool has_sampled;
+	uint32_t sampled_at;	/* word of its SAMPLE */
+	struct ref_candidate chosen_from[FLM_TOPK_MAX];
+	uint32_t chosen_from_count;
 };
 
 /* Which logits the job wants: its record's logits_ fields. The segment is core 0's. */
@@ -54,11 +65,6 @@ struct ref_logits {
 	uint64_t first;
 	uint64_t count;
 	uint64_t stride;	/* bytes */
-};
-
-struct ref_candidate {
-	float logit;
-	uint32_t id;
 };
 
 struct ref_sampler {
@@ -87,15 +93,13 @@ struct ref_isa {
 	struct ref_sampler sampler;
 
 	uint32_t token;			/* result of SAMPLE, if core[0].has_sampled */
-	struct ref_candidate chosen_from[FLM_TOPK_MAX];
-	uint32_t chosen_from_count;
 };
 
 /* Allocates zeroed buffers of buffer_bytes for every core; 0, or -1 without memory. */
 int ref_isa_init(struct ref_isa *isa);
 void ref_isa_fini(struct ref_isa *isa);
 
-/* Runs one pass. Returns 0, or the kind of fault and fills `fault`. */
+/* Runs one pass. Returns 0, or the kind of the lowest core's fault, which it copies to `fault`. */
 int ref_isa_run(struct ref_isa *isa, struct ref_fault *fault);
 
 /* Chapter Numbers and chapter Sampling, one function a paragraph. */

@@ -34,7 +34,6 @@ struct unit {
 
 struct machine {
 	struct ref_isa *isa;
-	struct ref_fault *fault;
 	struct unit unit[FLM_CORES][FLM_UNITS];
 	uint8_t tokens[FLM_CORES][FLM_UNITS][FLM_UNITS];	/* [core][from][to] */
 	uint64_t executed[FLM_CORES];

@@ -547,14 +547,12 @@ static int do_topk(struct ref_insn *in, uint64_t r, struct row *row)
 
 static int do_sample(struct ref_insn *in)
 {
-	uint32_t k = FIELD(in, MISC, IMM), n, i;
-	struct ref_isa *isa = in->isa;
-	struct ref_candidate x[FLM_TOPK_MAX];
-	bool is_first = true;
+	struct ref_core *core = &in->isa->core[in->core];
+	uint32_t k = FIELD(in, MISC, IMM), n;
 	uint8_t *at;
-	int ret, core;
+	int ret;
 
-	if (!isa->length[FLM_LENGTH_SAMPLE] || isa->core[in->core].has_sampled)
+	if (!in->isa->length[FLM_LENGTH_SAMPLE] || core->has_sampled)
 		return FLM_FAULT_NONE;
 	if (k < 1 || k > 1024 || VALUE(in, MISC, ROWS) != 1 || VALUE(in, MISC, COLS) != 1)
 		return FLM_FAULT_FORMAT;
@@ -562,26 +560,11 @@ static int do_sample(struct ref_insn *in)
 	if (ret)
 		return ret;
 	for (n = 0; n < k && ref_get32(at + 8 * n + 4) != FLM_CANDIDATE_NONE; n++)
-		x[n] = (struct ref_candidate){ ref_get_float(at + 8 * n),
-					       ref_get32(at + 8 * n + 4) };
-	for (core = 0; core < isa->cores; core++)
-		is_first &= !isa->core[core].has_sampled;
-	isa->core[in->core].has_sampled = true;
-	if (is_first) {
-		memcpy(isa->chosen_from, x, n * sizeof(*x));
-		isa->chosen_from_count = n;
-		isa->token = ref_isa_choose(x, n, &isa->sampler,
-					    (uint64_t)isa->length[FLM_LENGTH_POS] +
-					    isa->length[FLM_LENGTH_TOKENS]);
-		return FLM_FAULT_NONE;
-	}
-	if (n != isa->chosen_from_count)
-		return FLM_FAULT_EXCHANGE;
-	for (i = 0; i < n; i++) {
-		if (memcmp(&x[i].logit, &isa->chosen_from[i].logit, 4) ||
-		    x[i].id != isa->chosen_from[i].id)
-			return FLM_FAULT_EXCHANGE;
-	}
+		core->chosen_from[n] = (struct ref_candidate){ ref_get_float(at + 8 * n),
+							       ref_get32(at + 8 * n + 4) };
+	core->chosen_from_count = n;
+	core->has_sampled = true;
+	core->sampled_at = in->words - in->isa->stream[FLM_UNIT_MISC];
 	return FLM_FAULT_NONE;
 }
 
@@ -728,7 +711,7 @@ int ref_ops_misc(struct ref_insn *in)
 
 /* Exchanges */
 
-static int all_gather(struct ref_insn *in, int cores)
+static int all_gather(struct ref_insn *in, int cores, int *faulty)
 {
 	uint8_t *sent[FLM_CORES] = { NULL }, *at;
 	int from, to, ret = FLM_FAULT_NONE;
@@ -738,7 +721,7 @@ static int all_gather(struct ref_insn *in, int cores)
 		struct ref_insn *i = &in[from];
 		uint64_t rows = VALUE(i, SYS_GATHER, ROWS), bytes = VALUE(i, SYS_GATHER, BYTES);
 
-		i->fault->core = from;
+		*faulty = from;
 		for (r = 0; r < rows && bytes && !ret; r++) {
 			uint8_t *grown;
 
@@ -757,7 +740,7 @@ static int all_gather(struct ref_insn *in, int cores)
 		struct ref_insn *i = &in[from];
 		uint64_t rows = VALUE(i, SYS_GATHER, ROWS), bytes = VALUE(i, SYS_GATHER, BYTES);
 
-		i->fault->core = from;
+		*faulty = from;
 		for (r = 0; r < rows && bytes && !ret; r++) {
 			for (to = 0; to < cores && !ret; to++) {
 				ret = ref_chip_of(i, to, PLACE(i, SYS_GATHER, DST),
@@ -773,7 +756,7 @@ static int all_gather(struct ref_insn *in, int cores)
 	return ret;
 }
 
-static int all_words(struct ref_insn *in, int cores)
+static int all_words(struct ref_insn *in, int cores, int *faulty)
 {
 	bool is_max = in->insn == FLM_INSN_SYS_MAX, has_nan;
 	uint64_t count, i;
@@ -786,7 +769,7 @@ static int all_words(struct ref_insn *in, int cores)
 	for (core = 0; core < cores; core++) {
 		struct ref_insn *c = &in[core];
 
-		c->fault->core = core;
+		*faulty = core;
 		if ((is_max ? VALUE(c, SYS_MAX, COUNT) : VALUE(c, SYS_SUM, COUNT)) !=
 		    (int64_t)count)
 			return FLM_FAULT_EXCHANGE;
@@ -815,7 +798,7 @@ static int all_words(struct ref_insn *in, int cores)
 	return FLM_FAULT_NONE;
 }
 
-static int all_topk(struct ref_insn *in, int cores)
+static int all_topk(struct ref_insn *in, int cores, int *faulty)
 {
 	uint32_t count = FIELD(in, SYS_TOPK, COUNT), i;
 	struct ref_candidate *x = malloc(cores * count * sizeof(*x));
@@ -825,7 +808,7 @@ static int all_topk(struct ref_insn *in, int cores)
 	if (!x)
 		abort();
 	for (core = 0; core < cores && !ret; core++) {
-		in->fault->core = core;
+		*faulty = core;
 		ret = ref_chip(&in[core], PLACE(&in[core], SYS_TOPK, SRC), 0, 8 * count, 4,
 			       &at[core]);
 		for (i = 0; i < count && !ret; i++) {
@@ -842,16 +825,16 @@ static int all_topk(struct ref_insn *in, int cores)
 	return ret;
 }
 
-int ref_ops_exchange(struct ref_insn *in, int cores)
+int ref_ops_exchange(struct ref_insn *in, int cores, int *core)
 {
 	switch (in->insn) {
 	case FLM_INSN_SYS_GATHER:
-		return all_gather(in, cores);
+		return all_gather(in, cores, core);
 	case FLM_INSN_SYS_MAX:
 	case FLM_INSN_SYS_SUM:
-		return all_words(in, cores);
+		return all_words(in, cores, core);
 	case FLM_INSN_SYS_TOPK:
-		return all_topk(in, cores);
+		return all_topk(in, cores, core);
 	default:
 		return FLM_FAULT_NONE;	/* barrier */
 	}

@@ -24,7 +24,7 @@ struct ref_insn {
 	struct ref_value slot[16];
 	struct ref_isa *isa;
 	int core;
-	struct ref_fault *fault;	/* segment and offset are filled where they matter */
+	struct ref_fault *fault;	/* the core's: segment and offset are filled where they matter */
 };
 
 #define VALUE(in, insn, operand) ((in)->slot[FLM_##insn##_##operand##_SLOT].value)
@@ -102,7 +102,7 @@ int ref_ops_do(struct ref_insn *in);
 int ref_ops_matrix(struct ref_insn *in);
 int ref_ops_misc(struct ref_insn *in);
 
-/* One exchange: in[core] of every core. */
-int ref_ops_exchange(struct ref_insn *in, int cores);
+/* One exchange: in[core] of every core. A fault is that of *core. */
+int ref_ops_exchange(struct ref_insn *in, int cores, int *core);
 
 #endif

@@ -23,14 +23,68 @@ static bool is_same_place(const struct unit *a, const struct unit *b)
 	return true;
 }
 
-/* Lets an exchange take place when all cores wait for it. */
-static int meet(struct machine *m, bool *did)
+/* A core is at fault, and named is where `unit` stands. */
+static void refuse(struct machine *m, int core, int unit, enum flm_fault kind)
+{
+	struct ref_fault *fault = &m->isa->core[core].fault;
+
+	fault->kind = kind;
+	fault->core = core;
+	fault->unit = unit;
+	fault->word = m->unit[core][unit].pc;
+}
+
+/* A core goes on until it stands: at its end, at an exchange, for want of tokens, or at fault. */
+static void run_core(struct machine *m, int core)
+{
+	bool did, moved;
+	int unit, ret;
+
+	do {
+		moved = false;
+		for (unit = 0; unit < FLM_UNITS; unit++) {
+			do {
+				ret = ref_step(m, core, unit, &did);
+				if (ret) {
+					refuse(m, core, unit, ret);
+					return;
+				}
+				moved |= did;
+			} while (did);
+		}
+	} while (moved);
+}
+
+/* Looks at cores that stand: at fault is the first that sampled otherwise than the lowest. */
+static bool check_choices(struct machine *m)
+{
+	const struct ref_core *first = NULL, *own;
+	int core;
+
+	for (core = 0; core < m->isa->cores; core++) {
+		own = &m->isa->core[core];
+		if (!own->has_sampled)
+			continue;
+		if (!first)
+			first = own;
+		if (own->chosen_from_count == first->chosen_from_count &&
+		    !memcmp(own->chosen_from, first->chosen_from,
+			    own->chosen_from_count * sizeof(own->chosen_from[0])))
+			continue;
+		refuse(m, core, FLM_UNIT_MISC, FLM_FAULT_EXCHANGE);
+		m->isa->core[core].fault.word = own->sampled_at;
+		return false;
+	}
+	return true;
+}
+
+/* Lets an exchange take place when all cores wait for it; returns whether one did. */
+static bool meet(struct machine *m)
 {
 	struct ref_insn in[FLM_CORES];
 	const struct unit *first = NULL;
 	int core, waiting = 0, ret;
 
-	*did = false;
 	for (core = 0; core < m->isa->cores; core++) {
 		const struct unit *u = &m->unit[core][FLM_UNIT_SYS];
 
@@ -40,132 +94,127 @@ static int meet(struct machine *m, bool *did)
 			in[core] = u->insn;
 		}
 	}
-	if (!waiting)
-		return FLM_FAULT_NONE;
-	for (core = 0; core < m->isa->cores; core++) {
+	for (core = 0; core < m->isa->cores && waiting; core++) {
 		const struct unit *u = &m->unit[core][FLM_UNIT_SYS];
 
-		m->fault->core = core;
-		m->fault->unit = FLM_UNIT_SYS;
-		m->fault->word = u->pc;
-		if (u->state == STATE_ENDED)
-			return FLM_FAULT_EXCHANGE;
-		if (u->state == STATE_MEETING && !is_same_place(first, u))
-			return FLM_FAULT_EXCHANGE;
+		if (u->state == STATE_ENDED ||
+		    (u->state == STATE_MEETING && !is_same_place(first, u))) {
+			refuse(m, core, FLM_UNIT_SYS, FLM_FAULT_EXCHANGE);
+			return false;
+		}
 	}
-	if (waiting < m->isa->cores)
-		return FLM_FAULT_NONE;
-	*did = true;
-	m->fault->core = 0;
-	ret = ref_ops_exchange(in, m->isa->cores);
-	if (ret)
-		return ret;
+	if (!waiting || waiting < m->isa->cores)
+		return false;
+	core = 0;
+	ret = ref_ops_exchange(in, m->isa->cores, &core);
+	if (ret) {
+		refuse(m, core, FLM_UNIT_SYS, ret);
+		return false;
+	}
 	for (core = 0; core < m->isa->cores; core++)
 		m->unit[core][FLM_UNIT_SYS].state = STATE_RELEASING;
-	return FLM_FAULT_NONE;
-}
-
-/* Everything to its end, or to where nothing moves. */
-static int run_units(struct machine *m)
-{
-	bool did, moved;
-	int core, unit, ret;
-
-	do {
-		moved = false;
-		for (core = 0; core < m->isa->cores; core++) {
-			for (unit = 0; unit < FLM_UNITS; unit++) {
-				do {
-					m->fault->core = core;
-					m->fault->unit = unit;
-					m->fault->word = m->unit[core][unit].pc;
-					ret = ref_step(m, core, unit, &did);
-					if (ret)
-						return ret;
-					moved |= did;
-				} while (did);
-			}
-		}
-		ret = meet(m, &did);
-		if (ret)
-			return ret;
-		moved |= did;
-	} while (moved);
-	return FLM_FAULT_NONE;
+	return true;
 }
 
 /* What must hold when nothing moves any more. */
-static int check_end(struct machine *m)
+static void check_end(struct machine *m)
 {
 	int core, unit, to;
 
 	for (core = 0; core < m->isa->cores; core++) {
 		for (unit = 0; unit < FLM_UNITS; unit++) {
-			m->fault->core = core;
-			m->fault->unit = unit;
-			m->fault->word = m->unit[core][unit].pc;
-			if (m->unit[core][unit].state != STATE_ENDED)
-				return FLM_FAULT_DEADLOCK;
+			if (m->unit[core][unit].state != STATE_ENDED) {
+				refuse(m, core, unit, FLM_FAULT_DEADLOCK);
+				return;
+			}
 		}
 	}
 	for (core = 0; core < m->isa->cores; core++) {
 		for (unit = 0; unit < FLM_UNITS; unit++) {
 			for (to = 0; to < FLM_UNITS; to++) {
-				m->fault->core = core;
-				m->fault->unit = unit;
-				m->fault->word = m->unit[core][unit].pc;
-				if (m->tokens[core][unit][to])
-					return FLM_FAULT_TOKEN;
+				if (m->tokens[core][unit][to]) {
+					refuse(m, core, unit, FLM_FAULT_TOKEN);
+					return;
+				}
 			}
 		}
 	}
 	for (core = 0; core < m->isa->cores; core++) {
-		m->fault->core = core;
-		m->fault->unit = FLM_UNIT_MISC;
-		m->fault->word = m->unit[core][FLM_UNIT_MISC].pc;
-		if (m->isa->length[FLM_LENGTH_SAMPLE] && !m->isa->core[core].has_sampled)
-			return FLM_FAULT_SAMPLE;
+		if (m->isa->length[FLM_LENGTH_SAMPLE] && !m->isa->core[core].has_sampled) {
+			refuse(m, core, FLM_UNIT_MISC, FLM_FAULT_SAMPLE);
+			return;
+		}
 	}
-	return FLM_FAULT_NONE;
+}
+
+/* The fault of the lowest core that has one, or NULL. */
+static const struct ref_fault *lowest_fault(const struct ref_isa *isa)
+{
+	int core;
+
+	for (core = 0; core < isa->cores; core++) {
+		if (isa->core[core].fault.kind)
+			return &isa->core[core].fault;
+	}
+	return NULL;
+}
+
+/* Everything to its end, or to where nothing moves. What cores are to each other waits for that. */
+static void run_cores(struct machine *m)
+{
+	int core;
+
+	do {
+		for (core = 0; core < m->isa->cores; core++)
+			run_core(m, core);
+		if (lowest_fault(m->isa) || !check_choices(m))
+			return;
+	} while (meet(m));
+	if (!lowest_fault(m->isa))
+		check_end(m);
+}
+
+/* Before a pass: the ids of its tokens are on chip, units without a stream have ended. */
+static void start_core(struct machine *m, int core)
+{
+	struct ref_isa *isa = m->isa;
+	uint32_t t;
+	int unit;
+
+	memset(&isa->core[core].fault, 0, sizeof(isa->core[core].fault));
+	isa->core[core].has_sampled = false;
+	for (t = 0; isa->tokens && t < isa->length[FLM_LENGTH_TOKENS]; t++)
+		ref_put32(isa->core[core].buffer[FLM_BUFFER_IDX] + 4 * t, isa->tokens[t]);
+	for (unit = 0; unit < FLM_UNITS; unit++) {
+		if (!isa->words[unit])
+			m->unit[core][unit].state = STATE_ENDED;
+	}
 }
 
 int ref_isa_run(struct ref_isa *isa, struct ref_fault *fault)
 {
 	struct machine *m = calloc(1, sizeof(*m));
-	int core, unit, ret;
-	uint32_t t;
+	const struct ref_core *zero = &isa->core[0];
+	const struct ref_fault *lowest;
+	int core;
 
 	if (!m)
 		abort();
 	ref_step_init();
-	memset(fault, 0, sizeof(*fault));
 	m->isa = isa;
-	m->fault = fault;
-	isa->token = 0;
-	isa->chosen_from_count = 0;
-	for (core = 0; core < isa->cores; core++) {
-		isa->core[core].has_sampled = false;
-		for (t = 0; isa->tokens && t < isa->length[FLM_LENGTH_TOKENS]; t++) {
-			uint8_t *at = isa->core[core].buffer[FLM_BUFFER_IDX] + 4 * t;
-
-			at[0] = isa->tokens[t];
-			at[1] = isa->tokens[t] >> 8;
-			at[2] = isa->tokens[t] >> 16;
-			at[3] = isa->tokens[t] >> 24;
-		}
-		for (unit = 0; unit < FLM_UNITS; unit++) {
-			if (!isa->words[unit])
-				m->unit[core][unit].state = STATE_ENDED;
-		}
-	}
-	ret = run_units(m);
-	if (!ret)
-		ret = check_end(m);
-	if (!ret)
-		memset(fault, 0, sizeof(*fault));
-	fault->kind = ret;
+	for (core = 0; core < isa->cores; core++)
+		start_core(m, core);
+	run_cores(m);
 	free(m);
-	return ret;
+	lowest = lowest_fault(isa);
+	*fault = lowest ? *lowest : (struct ref_fault){ .kind = FLM_FAULT_NONE };
+	isa->token = 0;
+	if (!lowest && zero->has_sampled)
+		isa->token = ref_isa_choose(zero->chosen_from, zero->chosen_from_count,
+					    &isa->sampler,
+					    (uint64_t)isa->length[FLM_LENGTH_POS] +
+					    isa->length[FLM_LENGTH_TOKENS]);
+	return fault->kind;
 }
 
 int ref_isa_init(struct ref_isa *isa)

@@ -700,6 +700,80 @@ static void test_exchange(void)
 	ok(run() == FLM_FAULT_EXCHANGE, "two cores sample from different candidates");
 }
 
+static bool is_fault(enum flm_fault kind, int core, int unit, uint32_t word)
+{
+	return fault.kind == kind && fault.core == core && fault.unit == unit && fault.word == word;
+}
+
+/* ST, whose segment is not bound, after MISC has sent a token: not before all units had a turn. */
+static void fault_late(void)
+{
+	ADD(&s[FLM_UNIT_MISC], MISC);
+	tokens(&s[FLM_UNIT_MISC], 0, 1u << FLM_UNIT_ST);
+	ADD(&s[FLM_UNIT_ST], ST_LINEAR);
+	SET(&s[FLM_UNIT_ST], ST_LINEAR, SEG, 9);
+	SIZE(&s[FLM_UNIT_ST], ST_LINEAR, ROWS, 1);
+	SIZE(&s[FLM_UNIT_ST], ST_LINEAR, BYTES, 1);
+	tokens(&s[FLM_UNIT_ST], 1u << FLM_UNIT_MISC, 0);
+}
+
+static void test_faults_of_several(void)
+{
+	struct words *ld = &s[FLM_UNIT_LD], *sys = &s[FLM_UNIT_SYS], *m = &s[FLM_UNIT_MISC];
+	uint32_t at;
+
+	start(2);
+	isa.core[1].reg[2] = 1;
+	ADD(ld, LD_LINEAR);
+	SET(ld, LD_LINEAR, SEG, 1);
+	SIZE(ld, LD_LINEAR, ROWS, 1);
+	SIZE(ld, LD_LINEAR, BYTES, 1);
+	term(ld, FLM_LD_LINEAR_OFF_SLOT, FLM_CLASS_CORE, 2, -1);
+	fault_late();
+	run();
+	ok(is_fault(FLM_FAULT_SEGMENT, 0, FLM_UNIT_ST, 0) && fault.segment == 9,
+	   "core 1 is refused at once, core 0 later: core 0's fault is reported");
+	ok(isa.core[1].fault.kind == FLM_FAULT_BOUND && !isa.core[1].fault.segment,
+	   "and core 1's is known");
+
+	start(2);
+	isa.core[1].reg[2] = 1;
+	at = loop(sys, FLM_CLASS_CORE, 2, 0, 1);
+	ADD(sys, SYS_BARRIER);
+	end_loop(sys, at);
+	fault_late();
+	run();
+	ok(is_fault(FLM_FAULT_SEGMENT, 0, FLM_UNIT_ST, 0),
+	   "a core that will not come to a barrier is looked at when all stand");
+
+	start(2);
+	isa.length[FLM_LENGTH_SAMPLE] = 1;
+	put(0x0, 1);
+	misc(FLM_MISC_SAMPLE, 0, 1, 1);
+	fault_late();
+	run();
+	ok(is_fault(FLM_FAULT_SEGMENT, 0, FLM_UNIT_ST, 0),
+	   "and so are candidates that differ");
+
+	/* Core 0 samples behind the barrier, the other two before it. */
+	start(3);
+	isa.length[FLM_LENGTH_SAMPLE] = 1;
+	isa.core[1].reg[2] = 1;
+	isa.core[2].reg[2] = 1;
+	memset(chip(2, 0), 1, 4);
+	ADD(m, MISC);
+	at = loop(m, FLM_CLASS_CORE, 2, 0, 1);
+	misc(FLM_MISC_SAMPLE, 0, 1, 1);
+	end_loop(m, at);
+	ADD(sys, SYS_BARRIER);
+	tokens(sys, 0, 1u << FLM_UNIT_MISC);
+	misc(FLM_MISC_SAMPLE, 0, 1, 1);
+	tokens(m, 1u << FLM_UNIT_SYS, 0);
+	run();
+	ok(is_fault(FLM_FAULT_EXCHANGE, 2, FLM_UNIT_MISC, FLM_WORDS_MISC + FLM_WORDS_LOOP),
+	   "cores that sampled differently are named with their SAMPLE, before all have sampled");
+}
+
 static void test_tokens_full(void)
 {
 	struct words *ld = &s[FLM_UNIT_LD], *st = &s[FLM_UNIT_ST];
@@ -739,6 +813,7 @@ int main(void)
 	test_gather_kv();
 	test_logits();
 	test_exchange();
+	test_faults_of_several();
 	test_tokens_full();
 	ref_isa_fini(&isa);
 	return done_testing();
