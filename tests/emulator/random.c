@@ -2,8 +2,8 @@
 /*
  * random [COUNT [SEED]]: COUNT random programs from SEED on, run by the emulator and by the
  * reference that was written from SPEC.md alone. On-chip buffers, memory, sampled tokens and faults
- * must be equal to the bit. One program in eight is broken in one place. What all programs together
- * executed is counted, and nothing may be missing.
+ * must be equal to the bit. One program in eight is broken, some of them for some cores alone or in
+ * several places. What all programs together executed is counted, and nothing may be missing.
  */
 #include "emulator/exec.h"
 #include "tests/emulator/generate.h"
@@ -92,19 +92,39 @@ static unsigned int insn_of(const uint32_t *w)
 	abort();
 }
 
-/* The start of a random instruction of `unit`, and its row. */
-static uint32_t *pick_insn(unsigned int unit, unsigned int *insn)
-{
-	struct stream *s = &gen.streams[unit];
-	uint32_t starts[STREAM_WORDS], count = 0, at;
+/* Where instructions begin and which they are, of a program that is whole. */
+static struct {
+	uint32_t at;
+	unsigned int insn;
+} starts[FLM_UNITS][STREAM_WORDS];
+static uint32_t start_count[FLM_UNITS];
 
-	for (at = 0; at < s->count; count++) {
-		starts[count] = at;
-		at += rows[insn_of(s->words + at)].words + 2 * FLM_GET_HEAD(s->words + at, TERMS);
+static void find_starts(void)
+{
+	unsigned int u, insn;
+	uint32_t at, n;
+
+	for (u = 0; u < FLM_UNITS; u++) {
+		const struct stream *s = &gen.streams[u];
+
+		for (at = 0, n = 0; at < s->count; n++) {
+			insn = insn_of(s->words + at);
+			starts[u][n].at = at;
+			starts[u][n].insn = insn;
+			at += rows[insn].words + 2 * FLM_GET_HEAD(s->words + at, TERMS);
+		}
+		start_count[u] = n;
 	}
-	at = starts[gen_below(&gen, count)];
-	*insn = insn_of(s->words + at);
-	return s->words + at;
+}
+
+/* A random instruction, and its row. */
+static uint32_t *pick_insn(unsigned int *insn)
+{
+	unsigned int u = gen_below(&gen, FLM_UNITS);
+	uint32_t n = gen_below(&gen, start_count[u]);
+
+	*insn = starts[u][n].insn;
+	return gen.streams[u].words + starts[u][n].at;
 }
 
 #define EXPR(insn, name, word, slot, meaning) { FLM_INSN_##insn, word, false, false },
@@ -136,12 +156,28 @@ static void break_value(uint32_t *w, unsigned int insn)
 		*w += GEN_ANY(&gen, 1, 0x40000000, 0x80000000);
 }
 
-/* One change that may make it fail; whether and how it does both sides must agree on. */
-static void break_program(uint64_t *watchdog)
+/* A term is about the core's number now: in some cores the value is far away, in others it may do. */
+static void break_cores(void)
 {
-	/* The last ones may break several instructions: only where the order is certain. */
-	unsigned int insn, what = gen_below(&gen, gen.cores > 1 ? 15 : 18);
-	uint32_t *w = pick_insn(gen_below(&gen, FLM_UNITS), &insn);
+	uint32_t *w, *term, tries = 0;
+	unsigned int insn;
+
+	do
+		w = pick_insn(&insn);
+	while (!FLM_GET_HEAD(w, TERMS) && ++tries < 100);
+	if (tries == 100)
+		return;
+	term = w + rows[insn].words;
+	FLM_PUT_TERM(term, CLASS, FLM_CLASS_CORE);
+	FLM_PUT_TERM(term, INDEX, 0);
+	term[1] = GEN_ANY(&gen, 0x80000000, 0x7fffffff, (uint32_t)-64, 0x100000);
+}
+
+/* One change that may make it fail; whether and how it does both sides must agree on. */
+static void break_place(uint64_t *watchdog)
+{
+	unsigned int insn, what = gen_below(&gen, 22);
+	uint32_t *w = pick_insn(&insn);
 
 	switch (what) {
 	case 0:
@@ -193,9 +229,24 @@ static void break_program(uint64_t *watchdog)
 		gen.page_count = 0;
 		gen.logits_stride = 4;
 		break;
+	case 18:
+	case 19:
+	case 20:
+	case 21:
+		break_cores();
+		break;
 	default:
 		break_value(w, insn);
 	}
+}
+
+/* Several places: then cores may fail at different ones. */
+static void break_program(uint64_t *watchdog)
+{
+	find_starts();
+	do
+		break_place(watchdog);
+	while (gen_below(&gen, 3));
 }
 
 /* ---- Both sides ---- */
@@ -315,11 +366,12 @@ static bool choices_equal(const struct exec_result *result)
 	return true;
 }
 
-/* Which units' turn it was when the instructions ran out is not defined; that they did is. */
+/* Which unit's turn it was when a core's instructions ran out is not defined; that they did is. */
 static bool faults_equal(const struct fault *ours, const struct ref_fault *theirs)
 {
 	if (ours->kind == (unsigned int)theirs->kind &&
-	    (ours->kind == FLM_FAULT_WATCHDOG || ours->kind == FLM_FAULT_NONE ||
+	    (ours->kind == FLM_FAULT_NONE ||
+	     (ours->core == (unsigned int)theirs->core && ours->kind == FLM_FAULT_WATCHDOG) ||
 	     (ours->core == (unsigned int)theirs->core &&
 	      ours->unit == (unsigned int)theirs->unit && ours->word == theirs->word &&
 	      ours->segment == (unsigned int)theirs->segment && ours->offset == theirs->offset)))
@@ -332,8 +384,23 @@ static bool faults_equal(const struct fault *ours, const struct ref_fault *their
 	return false;
 }
 
+/* Whether a higher core stopped at another place than the one that is reported. */
+static bool has_several_faults(const struct ref_fault *reported)
+{
+	unsigned int c;
+
+	for (c = 0; c < gen.cores; c++) {
+		const struct ref_fault *own = &ref.core[c].fault;
+
+		if (own->kind && (own->unit != reported->unit || own->word != reported->word))
+			return true;
+	}
+	return false;
+}
+
 /* Returns whether both sides agree; *is_complete: the program ran to its end. */
-static bool try_program(uint64_t seed, bool *is_complete, uint32_t faults[FLM_FAULTS])
+static bool try_program(uint64_t seed, bool *is_complete, uint32_t faults[FLM_FAULTS],
+			uint32_t *several)
 {
 	struct exec *exec = execs[seed % 2];
 	uint64_t watchdog = 1 << 20;
@@ -355,6 +422,7 @@ static bool try_program(uint64_t seed, bool *is_complete, uint32_t faults[FLM_FA
 	run_emulator(exec, watchdog, &result);
 	run_reference(watchdog, &fault);
 	faults[result.fault.kind]++;
+	*several += has_several_faults(&fault);
 	*is_complete = !result.fault.kind;
 	if (!faults_equal(&result.fault, &fault))
 		return false;
@@ -420,7 +488,7 @@ int main(int argc, char **argv)
 	uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 0) : 1000;
 	uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, seed;
 	struct exec_chip chip = { .cores = GEN_CORES };
-	uint32_t faults[FLM_FAULTS] = { 0 }, wrong = 0, complete = 0, i;
+	uint32_t faults[FLM_FAULTS] = { 0 }, wrong = 0, complete = 0, several = 0, i;
 
 	memcpy(chip.buffer_bytes, gen_buffers, sizeof(gen_buffers));
 	memcpy(ref.buffer_bytes, gen_buffers, sizeof(gen_buffers));
@@ -436,7 +504,7 @@ int main(int argc, char **argv)
 	for (seed = first; seed < first + count; seed++) {
 		bool is_complete;
 
-		if (!try_program(seed, &is_complete, faults)) {
+		if (!try_program(seed, &is_complete, faults, &several)) {
 			wrong++;
 			printf("# repeat with: random 1 %llu\n", (unsigned long long)seed);
 		}
@@ -456,6 +524,7 @@ int main(int argc, char **argv)
 			printf("# fault %u: %u programs\n", i, faults[i]);
 	if (count >= 1000) {
 		ok(complete > count * 3 / 4, "%u programs ran to their end", complete);
+		ok(several, "in %u programs cores failed at different places", several);
 		report_coverage();
 	}
 	ref.cores = GEN_CORES;
