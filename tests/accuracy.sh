@@ -3,12 +3,8 @@
 # What a card's numbers cost on a trained model: fables-3m on all of its evaluation text, on the card in
 # the process, against a float32 pass over the original weights. The limits are those that the number
 # formats were chosen for. Prints TAP.
-cd "$(dirname "$0")/.." || exit 1
-b=${B:-build}
+. "$(dirname "$0")/tap.sh"
 model=tests/data/fables-3m
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-n=0 bad=0
 
 # holds KEY CONDITION TEXT: CONDITION is awk's, of v, the key's value.
 holds()
@@ -16,13 +12,7 @@ holds()
 	local value
 
 	value=$(awk -v key="\"$1\":" '$1 == key { gsub(/,/, ""); print $2 }' "$work/json")
-	n=$((n + 1))
-	if [ -n "$value" ] && awk -v v="$value" "BEGIN { exit !($2) }"; then
-		echo "ok $n - $3 ($value)"
-	else
-		bad=1
-		echo "not ok $n - $3 ($1 is ${value:-missing})"
-	fi
+	ok "$3 (${value:-$1 is missing})" awk -v v="$value" "BEGIN { exit !(v != \"\" && ($2)) }"
 }
 
 measure()
@@ -48,5 +38,4 @@ measure --weights w4 || echo "# the tools failed"
 holds ppl_ratio 'v > 1.003 && v <= 1.08' "W4A8, round to nearest: ratio"
 holds kld_mean 'v > 1.0e-3 && v <= 0.08' "W4A8, round to nearest: KL divergence"
 holds top1_same 'v >= 0.8 && v < 0.97' "W4A8, round to nearest: same first choice"
-echo "1..$n"
-exit $bad
+done_testing

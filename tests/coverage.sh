@@ -3,7 +3,7 @@
 # How much of the card's execution the emulator's own tests run: builds with gcov's counters into
 # build/cov, runs tests/emulator, prints the share of lines of each file and, with -v, the lines
 # that were never run. Prints TAP; fails below 90 % over all files together.
-cd "$(dirname "$0")/.." || exit 1
+. "$(dirname "$0")/tap.sh"
 least=90
 files=(core decode dot exchange exec expand math move mpe sfu topk unit)
 at=build/cov
@@ -16,16 +16,8 @@ make -s -j"$(nproc)" B=$at CC=gcc OPT="-O0 -g" CFLAGS="--coverage -fprofile-upda
 	$at/flightllm-emu "${programs[@]}" || { echo "Bail out! the build with counters failed"; exit 1; }
 find $at -name '*.gcda' -delete
 
-n=0 bad=0
 for program in "${programs[@]}"; do
-	n=$((n + 1))
-	if timeout 300 "$program" >$at/log 2>&1; then
-		echo "ok $n - ${program##*/} passes with counters"
-	else
-		bad=1
-		echo "not ok $n - ${program##*/} passes with counters"
-		grep -v '^ok' $at/log | tail -n 20 | sed 's/^/# /'
-	fi
+	ok "${program##*/} passes with counters" timeout 300 "$program"
 done
 
 # gcov prints "File 'NAME'" and then "Lines executed:SHARE% of LINES".
@@ -45,12 +37,6 @@ for file in "${files[@]}"; do
 		awk -v f="Source:emulator/$file.c" '/Source:/ { on = index($0, f) } on && /#####:/' | sed 's/^/# /'
 done
 share=$(awk -v r=$run -v a=$all 'BEGIN { printf "%.2f", 100 * r / a }')
-n=$((n + 1))
-if [ $((run * 100)) -ge $((all * least)) ]; then
-	echo "ok $n - $run of $all lines of execution are run, $share %, at least $least %"
-else
-	bad=1
-	echo "not ok $n - $run of $all lines of execution are run, $share %, at least $least %"
-fi
-echo "1..$n"
-exit $bad
+ok "$run of $all lines of execution are run, $share %, at least $least %" \
+	[ $((run * 100)) -ge $((all * least)) ]
+done_testing

@@ -12,29 +12,6 @@ seconds=$1
 shift
 dmesg -C
 
-# Claims of a program get numbers of the whole; all else becomes a comment.
-renumber()
-{
-	local line
-
-	while IFS= read -r line; do
-		if [[ $line =~ ^(not\ )?ok\ [0-9]+(.*) ]]; then
-			tap_count=$((tap_count + 1))
-			# shellcheck disable=SC2030 # the caller reads it from the file
-			[ -z "${BASH_REMATCH[1]}" ] || [[ $line == *"# SKIP"* ]] ||
-				tap_failed=$((tap_failed + 1))
-			echo "${BASH_REMATCH[1]}ok $tap_count ${BASH_REMATCH[2]# } ($name)"
-		elif [[ $line =~ ^1\.\.0 ]]; then
-			tap_count=$((tap_count + 1))
-			echo "ok $tap_count - $name # SKIP ${line#*SKIP }"
-		elif [[ $line == Bail\ out!* ]]; then
-			echo "# $name: $line"
-		else
-			echo "# ${line#\# }"
-		fi
-	done
-}
-
 in_time()
 {
 	[ "$1" = 0 ] || { [ "$1" = 1 ] && [ "$2" -gt "$3" ]; }
@@ -51,7 +28,7 @@ for program; do
 	failed_before=$tap_failed
 	timeout -k 10 "$seconds" "$program" >"$work/program" 2>&1
 	status=$?
-	renumber <"$work/program"
+	adopt "" " ($name)" <"$work/program"
 	ok "$name ends in order (status $status)" in_time $status "$tap_failed" "$failed_before"
 	ok "$name leaves the kernel content" kernel_is_content
 done

@@ -4,35 +4,10 @@
 # headers under other languages, man pages against --help. Prints TAP; each finding is named.
 # Needs `make user`; checkpatch and kernel headers are where tools/setup.sh puts them, and without
 # them their claims are skipped.
-cd "$(dirname "$0")/.." || exit 1
+. "$(dirname "$0")/tap.sh"
 root=$PWD
-b=${B:-build}
 cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flightllm}
 checkpatch=$cache/selftests/scripts/checkpatch.pl
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-n=0 bad=0
-shopt -s lastpipe	# clean stands at the end of pipes, and counts here
-
-# clean TEXT: a claim that holds when standard input is empty; what comes there is why not.
-clean() {
-	local found
-	found=$(cat)
-	n=$((n + 1))
-	if [ -z "$found" ]; then
-		echo "ok $n - $1"
-	else
-		bad=1
-		echo "not ok $n - $1"
-		head -n 40 <<<"$found" | sed 's/^/# /'
-		echo "# findings: $(wc -l <<<"$found")"
-	fi
-}
-
-skip() {
-	n=$((n + 1))
-	echo "ok $n - $1 # SKIP $2"
-}
 
 # Our files: what git knows and what it does not ignore, but for data and recorded outputs.
 mapfile -t files < <(git ls-files -co --exclude-standard | grep -vE '^tests/(data|fuzz/corpus|compiler/cases)/' |
@@ -232,5 +207,4 @@ for command in $commands; do
 done | clean "flightllm.1 has a section for each sub-command"
 manual flightllm "$work/flightllm.help"
 
-echo "1..$n"
-exit $bad
+done_testing

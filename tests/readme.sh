@@ -2,25 +2,19 @@
 # SPDX-License-Identifier: MIT
 # Runs every command of the README: `make demo`, then the tour in its order, as it stands there. `make
 # check` is what runs this.
-cd "$(dirname "$0")/.." || exit 1
+. "$(dirname "$0")/tap.sh"
 mapfile -t commands < <(awk '/^## /{ tour = /Ten minutes/ } tour && /^    /' README.md | sed 's/^    //')
-n=0 bad=0
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+log=$work/log
 says_its_story() { grep -q '^Once upon a time there was' "$log" && grep -q 'for 200 tokens$' "$log"; }
 
+# A command must end by itself and say something; make may have nothing to do.
+works() {
+	timeout 300 bash -c "$1" </dev/null >"$log" 2>&1 && { [ -s "$log" ] || [ "$1" = make ]; } &&
+		{ [ "$1" != "make demo" ] || says_its_story; } || { tail -n 10 "$log"; return 1; }
+}
+
 for command in "make demo" "${commands[@]}"; do
-	n=$((n + 1))
-	# Commands must end by themselves and say something; make may have nothing to do.
-	if timeout 300 bash -c "$command" </dev/null >"$log" 2>&1 && { [ -s "$log" ] || [ "$command" = make ]; } &&
-		{ [ "$command" != "make demo" ] || says_its_story; }; then
-		echo "ok $n - $command"
-	else
-		bad=1
-		echo "not ok $n - $command"
-		tail -n 10 "$log" | sed 's/^/# /'
-	fi
+	ok "$command" works "$command"
 done
-echo "1..$n"
-[ "$n" -ge 8 ] || { echo "Bail out! the README's tour was not found"; exit 1; }
-exit $bad
+[ "$tap_count" -ge 8 ] || { echo "Bail out! the README's tour was not found"; exit 1; }
+done_testing

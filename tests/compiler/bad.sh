@@ -2,31 +2,22 @@
 # SPDX-License-Identifier: MIT
 # Bad input: each case is right in every respect but one, ends with one line on stderr (cases/NAME.err,
 # to the letter) and its exit status, and leaves no file behind. Prints TAP.
-cd "$(dirname "$0")/../.." || exit 1
-cc=$(realpath "${B:-build}/flightllm-cc") cases=$PWD/tests/compiler/cases model=$PWD/tests/data/fables-3m
-work=$(mktemp -d) || exit 1
-trap 'chmod -R u+w "$work"; rm -rf "$work" "$work.out" "$work.err"' EXIT
-cd "$work" || exit 1
-n=0 failed=0
-
-say() {
-	n=$((n + 1))
-	[ "$1" = ok ] || failed=1
-	echo "$1 $n - $2"
-}
+. "$(dirname "$0")/../tap.sh"
+cc=$(realpath "$b/flightllm-cc") cases=$PWD/tests/compiler/cases model=$PWD/tests/data/fables-3m
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+mkdir "$work/box" && cd "$work/box" || exit 1
 
 # judge NAME STATUS GOT WRONG: stderr is as cases/NAME.err, the status as it must be, WRONG empty.
 judge() {
-	local claim="$1 is refused with one line and status $2, nothing is left"
-	if [ "$3" -eq "$2" ] && cmp -s "$work.err" "$cases/$1.err" && [ -z "$4" ]; then
-		say ok "$claim"
-	else
-		say "not ok" "$claim"
-		echo "# status $3${4:+, $4}"
-		sed 's/^/# got  /' "$work.err"
-		sed 's/^/# want /' "$cases/$1.err"
-	fi
-	rm -f "$work.out" "$work.err"
+	ok "$1 is refused with one line and status $2, nothing is left" \
+		is_so "$3" "$2" "$4" "$(diff "$cases/$1.err" "$work/err")"
+	rm -f "$work/out" "$work/err"
+}
+
+# is_so GOT WANT WRONG DIFFERENCE: of the status, and what else there is to say.
+is_so() {
+	[ "$1" = "$2" ] && [ -z "$3$4" ] || { echo "status $1${3:+, $3}${4:+
+$4}"; return 1; }
 }
 
 # bad NAME STATUS ARGUMENT...: the compiler refuses, as cases/NAME.err says.
@@ -34,10 +25,10 @@ bad() {
 	local name=$1 want=$2 status before wrong=
 	shift 2
 	before=$(find . | sort)
-	timeout 60 "$cc" "$@" >"$work.out" 2>"$work.err" </dev/null
+	timeout 60 "$cc" "$@" >"$work/out" 2>"$work/err" </dev/null
 	status=$?
 	[ "$before" = "$(find . | sort)" ] || wrong="a file is left"
-	[ ! -s "$work.out" ] || wrong="something on stdout"
+	[ ! -s "$work/out" ] || wrong="something on stdout"
 	judge "$name" "$want" "$status" "$wrong"
 }
 
@@ -114,7 +105,7 @@ bad no-threads 2 good -o out.flm --threads 0
 # A leading zero is no octal.
 "$cc" --synthetic tiny:010 -o ten.flm --no-progress >/dev/null &&
 	"$cc" --synthetic tiny:10 -o 10.flm --no-progress >/dev/null
-cmp -s ten.flm 10.flm && say ok "a seed of 010 is ten" || say "not ok" "a seed of 010 is ten"
+ok "a seed of 010 is ten" cmp ten.flm 10.flm
 rm -f ten.flm 10.flm
 
 # --- the model's directory ---
@@ -158,13 +149,9 @@ done
 config unknown-torch-dtype '$j->{torch_dtype} = "float7"'
 config tied-with-head '$j->{tie_word_embeddings} = JSON::PP::true'
 for name in unknown-torch-dtype tied-with-head; do
-	if "$cc" "$name" -o ok.flm >"$work.out" 2>"$work.err" && [ -s ok.flm ] && [ ! -s "$work.err" ]; then
-		say ok "$name compiles without a word"
-	else
-		say "not ok" "$name compiles without a word"
-		sed 's/^/# got  /' "$work.err"
-	fi
-	rm -f ok.flm "$work.out" "$work.err"
+	"$cc" "$name" -o ok.flm >"$work/out" 2>"$work/err" || echo "status $?" >>"$work/err"
+	ok "$name compiles without a word" diff /dev/null "$work/err"
+	rm -f ok.flm "$work/out" "$work/err"
 done
 
 # --- the weights ---
@@ -246,10 +233,10 @@ bad context-beyond-card 1 --synthetic llama2-7b -o out.flm --context 4096
 bad strip-beyond-card 1 --synthetic llama2-7b --card tiny -o out.flm
 config context-beyond-chip '$j->{max_position_embeddings} = 1048576'
 bad context-beyond-chip 1 context-beyond-chip -o out.flm --context 1048576
-"$cc" context-beyond-chip -d graph 2>"$work.err" >/dev/null
-[ "$(cat "$work.err")" = "flightllm-cc: a context of 120621, as much as card u280 holds with 64 tokens a pass; the model's is 1048576" ] &&
-	say ok "a context that nobody asked for leaves room for 64 tokens a pass" ||
-	say "not ok" "a context that nobody asked for leaves room for 64 tokens a pass"
+"$cc" context-beyond-chip -d graph 2>"$work/err" >/dev/null
+ok "a context that nobody asked for leaves room for 64 tokens a pass" \
+	[ "$(cat "$work/err")" = \
+	"flightllm-cc: a context of 120621, as much as card u280 holds with 64 tokens a pass; the model's is 1048576" ] || tap_comment <"$work/err"
 bad strip-fits-at-w4 1 --synthetic llama-110m --card tiny -o out.flm
 # 64 layers of keys and values: the chip has room for more positions than HBM.
 shaped context-beyond-memory hidden_size=32 intermediate_size=32 num_hidden_layers=64 num_attention_heads=8 \
@@ -262,10 +249,10 @@ for layers in 14 24; do
 done
 bad weights-at-w4 1 weights-of-24-layers --card tiny -o out.flm --weights w4
 # What the errors name does fit.
-"$cc" context-beyond-memory --card tiny -d graph --context 3072 >"$work.out" 2>&1 &&
-	! "$cc" context-beyond-memory --card tiny -d graph --context 3073 >"$work.out" 2>&1 &&
-	"$cc" weights-of-14-layers --card tiny -d graph --weights w4 >"$work.out" 2>&1
-[ $? -eq 0 ] && say ok "the remedies help" || say "not ok" "the remedies help"
+"$cc" context-beyond-memory --card tiny -d graph --context 3072 >"$work/out" 2>&1 &&
+	! "$cc" context-beyond-memory --card tiny -d graph --context 3073 >"$work/out" 2>&1 &&
+	"$cc" weights-of-14-layers --card tiny -d graph --weights w4 >"$work/out" 2>&1
+ok "the remedies help" [ $? -eq 0 ]
 bad rotation-does-not-divide 1 --synthetic tiny -o out.flm --hadamard down=64
 # One block of 2 MiB too much, which is the program's.
 shaped memory-beyond-card vocab_size=30500 hidden_size=1024 intermediate_size=1024 num_hidden_layers=1 \
@@ -282,36 +269,36 @@ bad output-name-too-long 1 good -o "$(printf 'x%.0s' {1..300})"
 sum=$(sha256sum good/*)
 bad output-is-the-model 1 good -o good/model.safetensors
 bad output-is-the-config 1 good -o ./good/config.json
-[ "$sum" = "$(sha256sum good/*)" ] && say ok "the model is as it was" || say "not ok" "the model is as it was"
+ok "the model is as it was" [ "$sum" = "$(sha256sum good/*)" ]
 
 # Larger than files may be here.
 (
 	ulimit -f 100
 	exec "$cc" good -o out.flm
-) >"$work.out" 2>"$work.err"
+) >"$work/out" 2>"$work/err"
 judge no-room 1 $? "$(ls out.flm* 2>/dev/null)"
-"$cc" good -d graph >/dev/full 2>"$work.err"
+"$cc" good -d graph >/dev/full 2>"$work/err"
 judge stdout-is-full 1 $? ""
-"$cc" good -d graph >&- 2>"$work.err"
+"$cc" good -d graph >&- 2>"$work/err"
 judge stdout-is-closed 1 $? ""
 
 # Root may read and write anywhere.
-mkdir read-only && chmod 555 read-only && chmod 755 "$work"
+mkdir read-only && chmod 555 read-only && chmod 755 "$work" "$work/box"
 broken unreadable && chmod 0 unreadable/model.safetensors
 echo old >others.flm
 as=()
 [ "$(id -u)" -ne 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 if "${as[@]}" "$cc" --version >/dev/null 2>&1; then
-	"${as[@]}" "$cc" --synthetic tiny -o read-only/out.flm >"$work.out" 2>"$work.err"
+	"${as[@]}" "$cc" --synthetic tiny -o read-only/out.flm >"$work/out" 2>"$work/err"
 	judge no-permission 4 $? ""
-	"${as[@]}" "$cc" unreadable -o read-only/out.flm >"$work.out" 2>"$work.err"
+	"${as[@]}" "$cc" unreadable -o read-only/out.flm >"$work/out" 2>"$work/err"
 	judge unreadable 4 $? ""
 	[ ${#as[@]} -ne 0 ] || chmod a-w others.flm
-	"${as[@]}" "$cc" good -o others.flm >"$work.out" 2>"$work.err"
+	"${as[@]}" "$cc" good -o others.flm >"$work/out" 2>"$work/err"
 	judge others-file 4 $? "$(grep -v '^old$' others.flm)"
 else
 	for name in no-permission unreadable others-file; do
-		say ok "$name # SKIP no other user can run the compiler here"
+		skip "$name" "no other user can run the compiler here"
 	done
 fi
 
@@ -336,13 +323,9 @@ for signal in TERM KILL; do
 	kill -$signal $pid
 	wait $pid 2>/dev/null
 	status=$?
-	if [ $wrote -eq 0 ] && [ $status -eq $((128 + $(kill -l $signal))) ] && [ "$(cat kept.flm)" = "FLM-FILE of old" ] &&
-		[ -z "$(ls kept.flm.* 2>/dev/null)" ]; then
-		say ok "SIG$signal in the middle leaves the old file and no other"
-	else
-		say "not ok" "SIG$signal in the middle leaves the old file and no other"
+	ok "SIG$signal in the middle leaves the old file and no other" \
+		[ "$wrote.$status.$(cat kept.flm*)" = "0.$((128 + $(kill -l $signal))).FLM-FILE of old" ] ||
 		echo "# was writing: $wrote, status $status, $(ls)"
-	fi
 done
 
 # What the caller ignores, as nohup does SIGHUP, ends nothing.
@@ -356,11 +339,6 @@ wrote=$?
 kill -HUP $pid
 wait $pid
 status=$?
-if [ $wrote -eq 0 ] && [ $status -eq 0 ] && [ -s nohup.flm ]; then
-	say ok "a SIGHUP that the caller ignores ends nothing"
-else
-	say "not ok" "a SIGHUP that the caller ignores ends nothing"
-	echo "# was writing: $wrote, status $status"
-fi
-echo "1..$n"
-exit $failed
+ok "a SIGHUP that the caller ignores ends nothing" \
+	[ "$wrote.$status.$(ls nohup.flm)" = 0.0.nohup.flm ] || echo "# was writing: $wrote, status $status"
+done_testing

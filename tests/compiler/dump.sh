@@ -1,25 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Good input: what passes print (cases/NAME.want), and what must hold of the files. Prints TAP.
-cd "$(dirname "$0")/../.." || exit 1
-cc=$(realpath "${B:-build}/flightllm-cc") cases=$PWD/tests/compiler/cases
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-n=0 failed=0
-
-# claim TEXT COMMAND...
-claim() {
-	local text=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$work/log" 2>&1; then
-		echo "ok $n - $text"
-	else
-		failed=1
-		echo "not ok $n - $text"
-		head -n 20 "$work/log" | sed 's/^/# /'
-	fi
-}
+. "$(dirname "$0")/../tap.sh"
+cc=$b/flightllm-cc cases=tests/compiler/cases
 
 # prints NAME ARGUMENT...: standard output is cases/NAME.want.
 prints() {
@@ -39,43 +22,41 @@ at_most() {
 }
 
 for pass in graph fuse; do
-	claim "$pass of fables-3m" prints fables-$pass tests/data/fables-3m -d $pass
+	ok "$pass of fables-3m" prints fables-$pass tests/data/fables-3m -d $pass
 done
 for pass in tile place emit; do
-	claim "$pass of the smallest model on the smallest card" prints tiny-$pass --synthetic tiny \
+	ok "$pass of the smallest model on the smallest card" prints tiny-$pass --synthetic tiny \
 		--card tiny --hadamard auto -d $pass
 done
 
 "$cc" tests/data/fables-3m -o "$work/a.flm" --threads 1 --json >"$work/a.json"
 "$cc" tests/data/fables-3m -o "$work/b.flm" --threads 2 --no-progress >/dev/null
-claim "the same model gives the same file, whatever the threads" cmp "$work/a.flm" "$work/b.flm"
+ok "the same model gives the same file, whatever the threads" cmp "$work/a.flm" "$work/b.flm"
 "$cc" --synthetic tiny -o "$work/c.flm" >/dev/null
 "$cc" --synthetic tiny:1 -o "$work/d.flm" >/dev/null
-claim "another seed gives another file" test -n "$(cmp "$work/c.flm" "$work/d.flm")"
-claim "no file is left but those asked for" test "$(ls "$work")" = "a.flm
+ok "another seed gives another file" test -n "$(cmp "$work/c.flm" "$work/d.flm")"
+ok "no file is left but those asked for" test "$(ls "$work")" = "a.flm
 a.json
 b.flm
 c.flm
-d.flm
-log"
-claim "a chunk's streams take at most 11 KB" at_most "$(number "$work/a.json" prefill_bytes)" 11000
-claim "a token's streams take at most 9 KB" at_most "$(number "$work/a.json" decode_bytes)" 9000
-claim "8 bits with scales, padding and tables are at most 8.5" \
+d.flm"
+ok "a chunk's streams take at most 11 KB" at_most "$(number "$work/a.json" prefill_bytes)" 11000
+ok "a token's streams take at most 9 KB" at_most "$(number "$work/a.json" decode_bytes)" 9000
+ok "8 bits with scales, padding and tables are at most 8.5" \
 	at_most "$(number "$work/a.json" bits)" 8.5
 
 for format in w8 w4; do
 	"$cc" --synthetic llama-110m --weights $format -o "$work/big.flm" --json >"$work/big.json"
 	limit=$(awk -v b="$(number "$work/big.json" bytes)" 'BEGIN { print 1.2 * b }')
-	claim "the compiler's memory is at most 1.2 x the file ($format)" \
+	ok "the compiler's memory is at most 1.2 x the file ($format)" \
 		at_most "$(number "$work/big.json" peak_bytes)" "$limit"
 done
-claim "4 bits with scales, padding and tables are at most 4.3" \
+ok "4 bits with scales, padding and tables are at most 4.3" \
 	at_most "$(number "$work/big.json" bits)" 4.3
 "$cc" --synthetic llama2-7b -d graph 2>"$work/note" >/dev/null
-claim "a 7B shape is mapped and proven on u280" test $? -eq 0
-claim "a context that nobody asked for is cut, and that is said" test "$(cat "$work/note")" = \
+ok "a 7B shape is mapped and proven on u280" test $? -eq 0
+ok "a context that nobody asked for is cut, and that is said" test "$(cat "$work/note")" = \
 	"flightllm-cc: a context of 3776, as much as card u280 holds with 128 tokens a pass; the model's is 4096"
 "$cc" --synthetic llama2-7b --card vhk158 -d graph >/dev/null
-claim "a 7B shape is mapped and proven on vhk158" test $? -eq 0
-echo "1..$n"
-exit $failed
+ok "a 7B shape is mapped and proven on vhk158" test $? -eq 0
+done_testing

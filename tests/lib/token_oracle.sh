@@ -3,25 +3,18 @@
 # The tokenizer against SentencePiece itself (Debian's package sentencepiece): 1 MB of mixed text with
 # invalid UTF-8 is encoded, and tokens at random are decoded; both must be the same to the byte. With
 # the model of fables-3m, and with small models trained here whose settings differ from it.
-cd "$(dirname "$0")/../.." || exit 1
-bin=${B:-build}/tests/lib/token
+. "$(dirname "$0")/../tap.sh"
+bin=$b/tests/lib/token
 fables=tests/data/fables-3m
 models="fables plain user user_removes suffix bare bare_removes unescaped unused"
-n=0 bad=0
-# shellcheck disable=SC2086
-set -- $models
-echo "1..$((2 * $#))"
 if ! command -v spm_encode >/dev/null || ! command -v spm_train >/dev/null; then
 	for m in $models; do
 		for what in encodes decodes; do
-			n=$((n + 1))
-			echo "ok $n - $m $what # SKIP no spm_encode (apt-get install sentencepiece)"
+			skip "$m $what" "no spm_encode (apt-get install sentencepiece)"
 		done
 	done
-	exit 0
+	done_testing
 fi
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
 
 # train NAME OPTION...
 train() {
@@ -106,26 +99,19 @@ perl -e '
 	for (1 .. 4000) { print join(" ", map { int rand(rand() < 0.7 ? 260 : 590) } 0 .. rand 40), "\n" }
 	' >"$work/tokens"
 
-# same FILE FILE TEXT: one claim.
+# same FILE FILE: not for want of anything in them.
 same() {
-	n=$((n + 1))
-	if [ -s "$1" ] && cmp -s "$1" "$2"; then
-		echo "ok $n - $3"
-	else
-		bad=1
-		echo "not ok $n - $3"
-		cmp "$1" "$2" 2>&1 | sed 's/^/# /'
-	fi
+	[ -s "$1" ] && cmp "$1" "$2"
 }
 for m in $models; do
 	model=$work/$m.model
 	spm_encode --model="$model" --output_format=id <"$work/text" >"$work/ids" 2>/dev/null
 	"$bin" encode "$model" <"$work/text" >"$work/our_ids"
-	same "$work/ids" "$work/our_ids" "$m: $(stat -c %s "$work/text") bytes have the ids of spm_encode"
+	ok "$m: $(stat -c %s "$work/text") bytes have the ids of spm_encode" same "$work/ids" "$work/our_ids"
 	# What was encoded, where there is a token on the line, and what was not.
 	grep . "$work/ids" | cat - "$work/tokens" >"$work/all"
 	spm_decode --model="$model" --input_format=id <"$work/all" >"$work/out" 2>/dev/null
 	"$bin" decode "$model" <"$work/all" >"$work/our_out"
-	same "$work/out" "$work/our_out" "$m: $(wc -l <"$work/all") lines of ids have the text of spm_decode"
+	ok "$m: $(wc -l <"$work/all") lines of ids have the text of spm_decode" same "$work/out" "$work/our_out"
 done
-exit $bad
+done_testing

@@ -213,7 +213,7 @@ terminal() {
 	status=${PIPESTATUS[1]}
 }
 if ! script -qec true /dev/null </dev/null >/dev/null 2>&1; then
-	ok "a terminal # SKIP script(1) makes none here" true
+	skip "a terminal" "script(1) makes none here"
 	done_testing
 fi
 terminal "" -p "Once upon a time"

@@ -115,7 +115,7 @@ refused 2 "--card u9000: must be u280, vhk158, u280x or tiny" "an unknown card o
 refused 2 "--card u9000: no such card; there are u280, vhk158, u280x, tiny" "an unknown card of the compiler" \
 	flightllm-cc "$model" -o x.flm --card u9000
 if [ -e /sys/class/accel/accel0 ]; then
-	ok "no card in this machine: status 3 # SKIP there is one" true
+	skip "no card in this machine: status 3" "there is one"
 else
 	refused 3 "no card: is flightllm.ko loaded ('modprobe flightllm')" "no card in this machine" flightllm list
 	refused 3 "--emulate needs neither" "a model and no card" flightllm run fables.flm
@@ -282,7 +282,7 @@ if "${as[@]}" "$b/flightllm" --version >/dev/null 2>&1; then
 			flightllm-vm --no-card --no-module --accel kvm true
 	fi
 else
-	ok "permissions # SKIP no other user can run the programs here" true
+	skip "permissions" "no other user can run the programs here"
 fi
 if [ ! -e /dev/kvm ]; then
 	refused 1 "there is no /dev/kvm: load kvm_intel or kvm_amd, or use --accel tcg" "a VM without KVM" \
@@ -294,7 +294,7 @@ elif [ "$(id -u)" -eq 0 ] && unshare -m mount -t tmpfs none /dev 2>/dev/null; th
 	ok "a VM without KVM: status 1" grep -q "there is no /dev/kvm: load kvm_intel or kvm_amd, or use --accel tcg" "$work/err"
 	ok "in one line" [ "$status.$(wc -l <"$work/err")" = 1.1 ] || sed 's/^/# got /' "$work/err"
 else
-	ok "a VM without KVM # SKIP /dev/kvm cannot be hidden here" true
+	skip "a VM without KVM" "/dev/kvm cannot be hidden here"
 fi
 
 # --- an output that takes nothing ---

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: MIT
 # What `make install` puts in place is whole: a client that knows nothing of this tree builds against it,
 # and the tools run from there.
-. "$(dirname "$0")/../vm.sh"
-b=${B:-build}
+. "$(dirname "$0")/../tap.sh"
 at=$work/root/usr
 
 cat >"$work/client.c" <<'EOF2'
@@ -56,7 +55,7 @@ if command -v g++ >/dev/null; then
 		"$work/client.cc" -L"$at/lib" -lflightllm
 	ok "and runs" says "$at/bin/client++"
 else
-	ok "a client in C++ # SKIP no g++" true
+	skip "a client in C++" "no g++"
 fi
 ok "flightllm-cc runs from there" "$at/bin/flightllm-cc" tests/data/fables-3m -o "$work/fables.flm" --no-progress
 ok "flightllm runs from there" "$at/bin/flightllm" run "$work/fables.flm" --emulate -n 3 -q

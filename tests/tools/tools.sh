@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Sourced by the tests of the programs: claims (tests/vm.sh), a folder to be in with fables.flm and
+# Sourced by the tests of the programs: claims (tests/tap.sh), a folder to be in with fables.flm and
 # tiny.flm, which has no tokenizer and is for card tiny, and runs whose outputs are looked at.
 #
 #	. tests/tools/tools.sh
@@ -9,8 +9,8 @@
 #	refused 2 "'x' is no command" "an unknown command" flightllm x
 #	done_testing
 
-. "$(dirname "${BASH_SOURCE[0]}")/../vm.sh"
-b=$(realpath "${B:-build}") model=$PWD/tests/data/fables-3m source=$PWD
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
+b=$(realpath "$b") model=$PWD/tests/data/fables-3m source=$PWD
 export FLIGHTLLM_CARD_LIBRARY=$b/libflightllm-card.so
 unset FLIGHTLLM_DEVICE
 mkdir "$work/box" && cd "$work/box" || exit 1

@@ -3,7 +3,7 @@
 # flightllm-vm itself: what goes in comes out, and nothing stays behind.
 . "$(dirname "$0")/../vm.sh"
 
-same() { [ "$1" = "$2" ] || { echo "# \"$1\" is not \"$2\""; return 1; }; }
+same() { [ "$1" = "$2" ] || { echo "\"$1\" is not \"$2\""; return 1; }; }
 
 # Processes and folders of ours, by the name of the run's folder.
 leftovers()

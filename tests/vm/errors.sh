@@ -4,7 +4,7 @@
 # Each ends with its exit status and one line on stderr that names the thing and the remedy.
 . "$(dirname "$0")/../vm.sh"
 
-b=$(realpath "${B:-build}")
+b=$(realpath "$b")
 flags="-std=gnu11 -D_GNU_SOURCE -pthread $(pkg-config --cflags libdrm libpci jansson)"
 "$b/flightllm-cc" tests/data/fables-3m -o "$work/fables.flm" --no-progress >/dev/null || exit 1
 "$b/flightllm-cc" tests/data/fables-3m --card tiny -o "$work/tiny.flm" --no-progress >/dev/null || exit 1

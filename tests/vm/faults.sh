@@ -5,7 +5,6 @@
 # card survives, one each for a function level reset, and for unbinding and pulling out.
 . "$(dirname "$0")/../vm.sh"
 
-b=${B:-build}
 program=$b/tests/uapi/faults
 [ -x "$program" ] || skip_all "no $program: run tests/vm/uapi.sh"
 

@@ -4,7 +4,6 @@
 # left of either, no reset of the card was needed, and the next client works. SEED and ROUNDS are passed on.
 . "$(dirname "$0")/../vm.sh"
 
-b=${B:-build}
 "$b/flightllm-cc" tests/data/fables-3m -o "$work/fables.flm" --no-progress >/dev/null || exit 1
 want=$("$b/flightllm" run "$work/fables.flm" --emulate -q -n 20 --temp 0 -p "Once upon a time")
 cat >"$work/clients" <<END

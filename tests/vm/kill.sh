@@ -4,7 +4,6 @@
 # client works. ROUNDS of each (3; `make soak` takes 50). SEED makes the moments.
 . "$(dirname "$0")/../vm.sh"
 
-b=${B:-build}
 rounds=${ROUNDS:-3}
 RANDOM=${SEED:-7}
 export TMPDIR=$work/tmp

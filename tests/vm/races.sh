@@ -5,7 +5,7 @@
 # the other; after each the next client works, in the end nothing is left.
 . "$(dirname "$0")/../vm.sh"
 
-build=$(realpath "${B:-build}")
+build=$(realpath "$b")
 rounds=${RACE_ROUNDS:-4}
 for program in fuzz submit; do
 	[ -x "$build/tests/uapi/$program" ] ||

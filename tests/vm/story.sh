@@ -4,7 +4,6 @@
 # logits equal the reference, and the costs on the bus are counted (tests/e2e/story.c, in the guest).
 . "$(dirname "$0")/../vm.sh"
 
-b=${B:-build}
 ok "the model compiles" "$b/flightllm-cc" tests/data/fables-3m -o "$work/fables.flm" --no-progress
 
 vm_run -- "$b/tests/e2e/story" "$work/fables.flm" </dev/null

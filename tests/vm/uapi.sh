@@ -4,14 +4,13 @@
 . "$(dirname "$0")/../vm.sh"
 
 cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flightllm}
-build=${B:-build}
 programs=()
 for source in tests/uapi/*.c; do
 	name=$(basename "$source" .c)
-	programs+=("$build/tests/uapi/$name")
+	programs+=("$b/tests/uapi/$name")
 done
 # The harness is the kernel's; it comes from its source package.
-if ! make -s B="$build" CFLAGS="-isystem $cache/selftests/tools/testing/selftests" \
+if ! make -s B="$b" CFLAGS="-isystem $cache/selftests/tools/testing/selftests" \
 	"${programs[@]}" >"$work/make" 2>&1; then
 	sed 's/^/# /' "$work/make"
 	ok "the tests build" false
