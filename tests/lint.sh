@@ -6,7 +6,7 @@
 # them their claims are skipped.
 . "$(dirname "$0")/tap.sh"
 root=$PWD
-cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flightllm}
+cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-~/.cache}/flightllm}
 checkpatch=$cache/selftests/scripts/checkpatch.pl
 
 # Our files: what git knows and what it does not ignore, but for data and recorded outputs.

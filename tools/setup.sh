@@ -14,7 +14,7 @@ export LC_ALL=C
 # A user who is not root has no depmod and modprobe in the path.
 export PATH=$PATH:/usr/sbin:/sbin
 me=setup.sh
-cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flightllm}
+cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-~/.cache}/flightllm}
 
 # Raised when the layout of the cache changes; an older cache is then built anew.
 layout=1

@@ -4,7 +4,7 @@
 # driver refuses and answer as it does. Their harness is the kernel's; where tools/setup.sh has not
 # fetched it, all is skipped. Prints TAP.
 . "$(dirname "$0")/../tap.sh"
-harness=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flightllm}/selftests/tools/testing/selftests
+harness=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-~/.cache}/flightllm}/selftests/tools/testing/selftests
 [ -r "$harness/kselftest_harness.h" ] ||
 	skip_all "no kselftest_harness.h; 'tools/setup.sh --selftests' fetches it"
 export FLIGHTLLM_CARD_LIBRARY=$b/libflightllm-card.so FLIGHTLLM_EMULATE=tiny

@@ -218,6 +218,25 @@ refused 1 "long.txt exists and is no socket; choose another path" "a socket wher
 	flightllm-emu --card tiny --socket long.txt
 refused 1 "--trace /nowhere/t: No such file or directory; name a file" "a trace in no folder" \
 	flightllm-emu --card tiny --socket s --trace /nowhere/t
+
+# A service starts with an empty environment: then the passwd entry says where the cache is.
+cache_of_nobody=$(getent passwd "$(id -u)" | cut -d : -f 6)/.cache/flightllm
+for script in "$b/flightllm-vm" "$source/tools/setup.sh"; do
+	ok "${script##*/} --help needs no variable" grep -qi "^usage: .*${script##*/}" <(env -i "$script" --help)
+done
+ok "setup.sh finds its cache without HOME" \
+	grep -qxF "$cache_of_nobody." <(env -i "$source/tools/setup.sh" --help)
+ok "and by HOME where that is set" grep -qxF "/nowhere/.cache/flightllm." \
+	<(env -i HOME=/nowhere "$source/tools/setup.sh" --help)
+ok "and by XDG_CACHE_HOME before that" grep -qxF "/elsewhere/flightllm." \
+	<(env -i HOME=/nowhere XDG_CACHE_HOME=/elsewhere "$source/tools/setup.sh" --help)
+env -i XDG_CACHE_HOME=/nowhere "$b/flightllm-vm" true 2>"$work/err"
+ok "without HOME, flightllm-vm says what is missing" \
+	grep -q "QEMU is missing in /nowhere/flightllm: run tools/setup.sh" "$work/err"
+env -i "$b/flightllm-vm" --status >"$work/out" 2>"$work/err"
+ok "flightllm-vm looks there too" \
+	grep -qE "^cache +$cache_of_nobody$|QEMU is missing in $cache_of_nobody:" "$work/out" "$work/err" ||
+	sed 's/^/# /' "$work/err"
 FLIGHTLLM_CACHE=/nowhere refused 1 "QEMU is missing in /nowhere: run tools/setup.sh" "a VM without QEMU" \
 	flightllm-vm true
 

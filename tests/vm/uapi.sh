@@ -3,7 +3,7 @@
 # The tests of the ioctls, in the VM, against the driver: one boot for all of them.
 . "$(dirname "$0")/../vm.sh"
 
-cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flightllm}
+cache=${FLIGHTLLM_CACHE:-${XDG_CACHE_HOME:-~/.cache}/flightllm}
 programs=()
 for source in tests/uapi/*.c; do
 	name=$(basename "$source" .c)
