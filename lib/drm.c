@@ -91,6 +91,8 @@ static int choose(const char *name, struct flm_device_info *row)
 
 	if (count < 0)
 		return count;
+	if (!count && pci_without_driver(NULL))
+		return -ENODEV;
 	if (!count)
 		return flm_fail(-ENODEV, "no card: flightllm.ko has none (is it loaded, and does "
 				"'lspci -d 1234:f117' show one?); --emulate needs neither");
@@ -104,6 +106,8 @@ static int choose(const char *name, struct flm_device_info *row)
 			return 0;
 		}
 	}
+	if (pci_without_driver(name))
+		return -ENODEV;
 	return flm_fail(-ENODEV, "no card '%s'; 'flightllm list' shows the %d that there are", name,
 			count);
 }

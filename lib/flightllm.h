@@ -85,11 +85,30 @@ struct flm_device_info {
  */
 int flm_device_list(struct flm_device_info *rows, unsigned int max);
 
+/* What PCI tells of a card, whether a driver owns it or not. Texts and numbers, nothing to free. */
+struct flm_pci_info {
+	char bus[FLM_NAME_BYTES];	/* PCI address, as in flm_device_info */
+	char driver[FLM_NAME_BYTES];	/* that owns it: "flightllm", another, or "": none */
+	char name[128];			/* vendor and device as pci.ids names them, else by number */
+	unsigned int link_width, link_width_max;	/* lanes in use; that the card can use */
+	unsigned int link_mts, link_mts_max;	/* megatransfers a second and lane: 8000 is Gen3 */
+	uint64_t bar_bytes[6];		/* 0: there is no such BAR */
+	uint64_t serial;		/* as in flm_device_info; 0: the card tells none */
+};
+
+/*
+ * Cards of this machine, by PCI address; none is opened. Fills at most max rows, returns how many
+ * cards there are (at most 64), 0 also on a machine without PCI. link_ and serial are 0 for users
+ * who may not read a device's whole configuration space: the kernel shows that to root alone. Any
+ * thread. -EIO: sysfs cannot be read, or a card went away meanwhile. -ENOMEM.
+ */
+int flm_pci_list(struct flm_pci_info *rows, unsigned int max);
+
 /*
  * name: NULL for $FLIGHTLLM_DEVICE, or else the first card; a number ("0"), a node, a PCI
  * address; or "emulate" or "emulate:PROFILE" for a card in the process (loads
- * libflightllm-card.so). -ENODEV no such card, -EACCES no permission (flm_error() names the group),
- * -EPROTO versions differ, -EINVAL no such PROFILE.
+ * libflightllm-card.so). -ENODEV no such card, or the driver does not own it, -EACCES no
+ * permission (flm_error() names the group), -EPROTO versions differ, -EINVAL no such PROFILE.
  */
 int flm_device_open(const char *name, struct flm_device **device);
 

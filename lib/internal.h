@@ -42,6 +42,15 @@ struct seam {
 int drm_open(const char *name, struct seam *seam, char node[FLM_NAME_BYTES],
 	     char bus[FLM_NAME_BYTES]);
 
+/* flm_pci_list() of the folder that is /sys/bus/pci. */
+int pci_list(const char *sysfs, struct flm_pci_info *rows, unsigned int max);
+
+/*
+ * -ENODEV when there is a card, at this PCI address if not NULL, that the driver does not own; the
+ * error's text says how it comes to its driver. 0: there is none.
+ */
+int pci_without_driver(const char *bus);
+
 /* profile: "u280" and its like. */
 int soft_open(const char *profile, struct seam *seam);
 
