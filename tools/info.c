@@ -51,14 +51,34 @@ static void model_info(const struct common *common, const char *path)
 	free(notes);
 }
 
+/* The row of PCI for a card; false: it is in the process, or PCI does not show it. */
+static bool find_pci(const struct common *common, const char *bus, struct flm_pci_info *row)
+{
+	struct flm_pci_info rows[64];
+	int count = *bus ? flm_pci_list(rows, 64) : 0;
+
+	if (count < 0)
+		fail_flm(common, count);
+	for (int i = 0; i < count; i++) {
+		if (!strcmp(rows[i].bus, bus)) {
+			*row = rows[i];
+			return true;
+		}
+	}
+	return false;
+}
+
 static void card_info(const struct common *common)
 {
 	struct flm_device *device = open_device(common, NULL);
 	struct flm_device_info info;
+	struct flm_pci_info pci;
 	int ret = flm_device_info(device, &info);
+	bool has_pci;
 
 	if (ret)
 		fail_flm(common, ret);
+	has_pci = find_pci(common, info.bus, &pci);
 	if (common->json) {
 		json_t *regions = json_array();
 		char serial[17];
@@ -68,18 +88,21 @@ static void card_info(const struct common *common)
 				info.region[i].name, "bytes", (json_int_t)info.region[i].bytes,
 				"free_bytes", (json_int_t)info.region[i].free_bytes));
 		snprintf(serial, sizeof(serial), "%016llx", (unsigned long long)info.serial);
-		print_json(json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o}",
+		print_json(json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:o, s:o}",
 				     "node", info.node, "bus", info.bus, "card", info.card,
 				     "driver", info.driver, "serial", serial,
 				     "cores", info.cores, "isa_major", info.isa_major,
 				     "isa_minor", info.isa_minor, "queues", info.queues,
-				     "regions", regions));
+				     "regions", regions,
+				     "pci", has_pci ? pci_json(&pci) : json_null()));
 	} else {
 		printf("%s%s%s: card %s, serial %016llx, driver %s\n"
 		       "%u cores, %u queues, instruction set %u.%u\n", info.node,
 		       *info.bus ? " " : "", info.bus,
 		       info.card, (unsigned long long)info.serial, info.driver, info.cores,
 		       info.queues, info.isa_major, info.isa_minor);
+		if (has_pci)
+			print_pci(&pci);
 		for (unsigned int i = 0; i < info.regions; i++)
 			printf("  %-6s %10.1f MiB, %10.1f free\n", info.region[i].name,
 			       info.region[i].bytes / 1048576.0,

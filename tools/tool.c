@@ -266,6 +266,41 @@ json_t *json_text(const char *text)
 	return value;
 }
 
+void print_pci(const struct flm_pci_info *row)
+{
+	printf("   %s", row->name);
+	if (row->serial)
+		printf(", serial %016llx", (unsigned long long)row->serial);
+	printf("\n   ");
+	if (row->link_width)
+		printf("link %g GT/s x%u of %g GT/s x%u", row->link_mts / 1e3, row->link_width,
+		       row->link_mts_max / 1e3, row->link_width_max);
+	else
+		printf("link unknown, root may see it");
+	for (int i = 0; i < 6; i++)
+		if (row->bar_bytes[i])
+			printf(", BAR%d %g %s", i,
+			       row->bar_bytes[i] / (row->bar_bytes[i] >> 20 ? 1048576.0 : 1024.0),
+			       row->bar_bytes[i] >> 20 ? "MiB" : "KiB");
+	putchar('\n');
+}
+
+json_t *pci_json(const struct flm_pci_info *row)
+{
+	json_t *bars = json_array();
+	char serial[17] = "";
+
+	for (int i = 0; i < 6; i++)
+		json_array_append_new(bars, json_integer((json_int_t)row->bar_bytes[i]));
+	if (row->serial)
+		snprintf(serial, sizeof(serial), "%016llx", (unsigned long long)row->serial);
+	return json_pack("{s:s, s:o, s:s, s:s, s:i, s:i, s:i, s:i, s:o}",
+			 "bus", row->bus, "name", json_text(row->name), "driver", row->driver,
+			 "serial", serial, "link_width", row->link_width,
+			 "link_width_max", row->link_width_max, "link_mts", row->link_mts,
+			 "link_mts_max", row->link_mts_max, "bar_bytes", bars);
+}
+
 void print_json(json_t *object)
 {
 	json_t *all = json_pack("{s:s}", "schema", "flightllm/1");

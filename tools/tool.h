@@ -110,6 +110,10 @@ struct flm_model *load_model(const struct common *common, struct flm_device *dev
 /* Prints a JSON object with "schema": "flightllm/1" in front, frees it. */
 void print_json(json_t *object);
 
+/* What PCI tells of a card: two indented lines on stdout, or an object. */
+void print_pci(const struct flm_pci_info *row);
+json_t *pci_json(const struct flm_pci_info *row);
+
 /* Text of a file as a JSON string; bytes beyond ASCII become '?' where it is no UTF-8. */
 json_t *json_text(const char *text);
 

@@ -3,7 +3,7 @@
 # The card as the VM's kernel sees it, without its driver.
 . "$(dirname "$0")/../vm.sh"
 
-has() { grep -Fxq "$1" "$work/out" || { echo "# no line \"$1\""; return 1; }; }
+has() { grep -Fxq -- "$1" "$work/out" || { echo "# no line \"$1\""; return 1; }; }
 
 cat >"$work/look" <<'EOF'
 for d in /sys/bus/pci/devices/*; do
@@ -35,6 +35,71 @@ ok "bus reset works" has "reset by bus"
 ok "and the card is there after both" has "vendor after  1234"
 ok "AER is found" has "aer yes"
 vm_log_is_clean "two resets of a card"
+
+# What the tools tell of the card by libpci, against what sysfs and the card's own bytes say.
+cat >"$work/pci" <<EOF
+cd "$PWD"
+list() { "${B:-build}/flightllm" list "\$@"; echo "list is \$?"; }
+EOF
+cat >>"$work/pci" <<'EOF'
+card=$(dirname "$(grep -l 0xf117 /sys/bus/pci/devices/*/device | head -n 1)")
+gts() { sed -E 's/(\.0)? GT.*/ GT\/s/' "$card/$1_link_speed"; }
+link="link $(gts current) x$(cat "$card/current_link_width") of $(gts max) x$(cat "$card/max_link_width")"
+i=0
+bars=$(head -n 6 "$card/resource" | while read -r from to _; do
+	kib=$(((to - from + 1) / 1024))
+	[ $((to)) = 0 ] || [ $kib -ge 1024 ] || printf ', BAR%d %d KiB' $i $kib
+	[ $((to)) = 0 ] || [ $kib -lt 1024 ] || printf ', BAR%d %d MiB' $i $((kib / 1024))
+	i=$((i + 1))
+done)
+serial=$(od -An -tx8 -j $((0x154)) -N 8 "$card/config" | tr -d ' ')
+list >/tmp/text 2>/tmp/err
+list --json >/tmp/json 2>&1
+cat /tmp/text /tmp/err
+grep -Fx "   Device 1234:f117, serial $serial" /tmp/text >&2 && echo "same name and serial number"
+grep -Fx "   $link$bars" /tmp/text >&2 && echo "same link and BARs"
+tr -d ' \n' </tmp/json | grep -o '"driver".*]' && echo
+EOF
+cat >"$work/bare" <<EOF
+. "$work/pci"
+setpriv --reuid 65534 --clear-groups "${B:-build}/flightllm" list 2>&1
+"${B:-build}/flightllm" info 2>&1; echo "info is \$?"
+modprobe pci-stub ids=1234:f117 && list 2>&1
+EOF
+cat >"$work/owned" <<EOF
+. "$work/pci"
+"${B:-build}/flightllm" info | tail -n +3 | head -n 2 | cmp - <(sed -n 2,3p /tmp/text) && echo "info says the same"
+echo 0000:01:00.0 >/sys/bus/pci/drivers/flightllm/unbind
+list 2>&1
+"${B:-build}/flightllm" info -d 0000:01:00.0 2>&1; echo "info is \$?"
+EOF
+json='"driver":"","serial":"f117000000000001","link_width":16,"link_width_max":16,"link_mts":8000,"link_mts_max":8000'
+json+=',"bar_bytes":[16384,0,67108864,0,32768,0]}]'
+without="card without driver: 0000:01:00.0; load it ('sudo modprobe flightllm'"
+
+vm_run --card tiny --no-module --emu-args "--bar2 64M" -- bash "$work/bare" </dev/null
+ok "without a driver the card is listed" has "-  without driver     0000:01:00.0" || vm_show
+ok "named, with its serial number" has "same name and serial number" || vm_show
+ok "with link and BARs as sysfs has them" has "same link and BARs" || vm_show
+ok "in JSON too" has "$json" || vm_show
+ok "who is not root sees the BARs" \
+	has "   link unknown, root may see it, BAR0 16 KiB, BAR2 64 MiB, BAR4 32 KiB" || vm_show
+ok "the error says that there is a card and how to load its driver" \
+	[ "$(grep -cF ": $without" "$work/out")" = 3 ] || vm_show
+ok "and that is status 3" [ "$(grep -xcE '(list|info) is 3' "$work/out")" = 3 ] || vm_show
+ok "a card that another driver has" has "-  without driver     0000:01:00.0, which has pci-stub" || vm_show
+ok "is to be given back" grep -q \
+	"card without driver: pci-stub has 0000:01:00.0; .* /sys/bus/pci/drivers/pci-stub/unbind'" "$work/out"
+vm_log_is_clean "a card without driver is listed"
+vm_run --card tiny --card tiny -- bash "$work/owned" </dev/null
+ok "with its driver it is listed" has "0  /dev/accel/accel0  0000:01:00.0" || vm_show
+ok "with the same of PCI" [ "$(grep -xcE 'same (name and serial number|link and BARs)' "$work/out")" = 2 ] ||
+	vm_show
+ok "info says the same" has "info says the same" || vm_show
+ok "of two cards one may be without driver" has "-  without driver     0000:01:00.0" || vm_show
+ok "list is content with the other" [ "$(grep -xc 'list is 0' "$work/out")" = 2 ] || vm_show
+ok "who names the first is told of its driver" grep -qF "info: $without" "$work/out" || vm_show
+vm_log_is_clean "cards are listed"
 
 vm_run --card tiny --card tiny --no-module -- sh -c 'grep -l 0xf117 /sys/bus/pci/devices/*/device | wc -l' </dev/null
 ok "two cards are two devices" [ "$(cat "$work/out")" = 2 ] || vm_show

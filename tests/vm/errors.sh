@@ -127,7 +127,7 @@ END
 ok "a card with another register map builds" other flightllm/regs.def '^\(REG(VERSION,.*\)0x00010000' '\10x00020003' &&
 	ok "from the emulator and rows that differ" other_card
 vm=$work/bin/flightllm-vm vm_run -- bash "$work/guest" </dev/null
-refused_with "another card" 3 "no card"
+refused_with "another card" 3 "card without driver: 0000:01:00.0; load it"
 ok "the driver names both versions and the remedy" \
 	grep -q "register map is 2.3, driver knows 1.0: update the driver" "$work/log" || vm_show
 vm_log_is_clean "a card with another register map"
