@@ -39,12 +39,12 @@ run = $(if $(V),,@$(if $(is_silent),,printf '  %-4s %s\n' $(1) $@ && ))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 SRC_isa := lib/isa_text.c
-SRC_checkpoint := $(wildcard lib/checkpoint*.c)
-SRC_lib := $(filter-out $(SRC_isa) $(SRC_checkpoint),$(wildcard lib/*.c))
+SRC_checkpoint := $(wildcard lib/checkpoint/*.c)
+SRC_lib := $(filter-out $(SRC_isa),$(wildcard lib/*.c lib/soft/*.c lib/token/*.c))
 # The compiler refuses what the library would: it reads tokenizers by the same code.
-SRC_checkpoint += lib/token_model.c lib/error.c
-SRC_front := emulator/main.c $(wildcard emulator/vfu*.c emulator/pci*.c)
-SRC_card := $(filter-out $(SRC_front),$(wildcard emulator/*.c))
+SRC_checkpoint += lib/token/model.c lib/error.c
+SRC_front := emulator/main.c $(wildcard emulator/link/*.c)
+SRC_card := emulator/mem.c $(wildcard emulator/device/*.c emulator/core/*.c emulator/time/*.c)
 SRC_cc := $(wildcard compiler/*.c)
 SRC_tools := $(wildcard tools/*.c)
 SRC_ref := $(addprefix tests/ref/,ref_isa.c ref_pass.c ref_ops.c ref_mm.c ref_misc.c ref_model.c ref_model_file.c)
@@ -66,7 +66,8 @@ $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-archive = $(call run,AR)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
+# Appended, because two rooms may have a file of the same name, of which "r" would keep one.
+archive = $(call run,AR)mkdir -p $(@D) && rm -f $@ && ar qcs $@ $^
 $(B)/libflightllm_isa.a: $(call obj,$(SRC_isa))
 	$(archive)
 $(B)/libcheckpoint.a: $(call obj,$(SRC_checkpoint))

@@ -26,7 +26,7 @@
 #include <flightllm/isa.h>
 #include <flightllm/queue.h>
 
-#include "lib/checkpoint.h"
+#include "lib/checkpoint/checkpoint.h"
 
 #define CC_VERSION "0.1.0"
 
@@ -323,7 +323,7 @@ float quant_float(uint16_t half);
 
 __attribute__((format(printf, 1, 2), noreturn)) void die(const char *format, ...);
 __attribute__((format(printf, 2, 3), noreturn)) void die_with(int status, const char *format, ...);
-/* A failure of lib/checkpoint.h, with its text. */
+/* A failure of lib/checkpoint/checkpoint.h, with its text. */
 __attribute__((noreturn)) void die_checkpoint(int error);
 /* The end of a run without mistakes, if all that was printed could be. */
 __attribute__((noreturn)) void finish(void);

@@ -26,7 +26,7 @@
 #include <flightllm/regs.h>
 
 #include "emulator/card.h"
-#include "emulator/vfu.h"
+#include "emulator/link/vfu.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PERMISSION = 4 };
 

@@ -3,7 +3,7 @@
  * What the files of the library share: the seam to a driver, the objects, errors.
  *
  * The seam is the driver's contract, drm/flightllm_accel.h, and nothing else: one function that
- * answers ioctls and one that maps. lib/drm.c asks the kernel; lib/soft.c answers the same
+ * answers ioctls and one that maps. lib/drm.c asks the kernel; lib/soft answers the same
  * structures over a card in the process. Above it nobody knows which of the two it is.
  */
 #ifndef LIB_INTERNAL_H

@@ -12,7 +12,7 @@
 
 #include "lib/image.h"
 #include "lib/internal.h"
-#include "lib/token.h"
+#include "lib/token/token.h"
 
 #define UPLOAD_BYTES (4u << 20)		/* a step of upload, checksum and progress */
 

@@ -14,13 +14,17 @@ contracts='flightllm/|drm/flightllm_accel.h'
 arrow kernel "$contracts"
 arrow kernel/include "flightllm/"
 arrow lib "$contracts|lib/|emulator/card.h"
-arrow compiler "$contracts|compiler/|lib/flightllm_isa.h|lib/checkpoint.h"
+arrow compiler "$contracts|compiler/|lib/flightllm_isa.h|lib/checkpoint/checkpoint.h"
 arrow emulator "$contracts|emulator/|lib/flightllm_isa.h"
-arrow tools "$contracts|tools/|lib/flightllm.h|lib/flightllm_isa.h|lib/checkpoint.h"
+# The rooms of the card: a link knows the card alone, execution knows no ring.
+arrow emulator/link "emulator/card.h|emulator/link/|flightllm/regs.h"
+arrow emulator/device "$contracts|emulator/"
+arrow emulator/core "flightllm/|emulator/core/|emulator/mem.h"
+arrow tools "$contracts|tools/|lib/flightllm.h|lib/flightllm_isa.h|lib/checkpoint/checkpoint.h"
 arrow tests "$contracts|tests/|lib/|emulator/|compiler/|tools/"
 
 # One file of lib knows the card, and the contracts know nothing but linux/types.h.
-grep -ln 'emulator/card.h' lib/*.c lib/*.h 2>/dev/null | grep -v '^lib/soft' |
+grep -rln 'emulator/card.h' lib | grep -v '^lib/soft/' |
 	clean "only lib/soft includes the card"
 grep -rnE '^#include' kernel/include | grep -vE '<linux/types.h>|<flightllm/|"drm.h"|"regs.def"|"isa.def"' |
 	clean "contracts include nothing but linux/types.h and each other"

@@ -23,18 +23,18 @@ done
 # gcov prints "File 'NAME'" and then "Lines executed:SHARE% of LINES".
 run=0 all=0
 for file in "${files[@]}"; do
-	read -r share lines < <(gcov -n -o "$at/obj/emulator" "emulator/$file.c" 2>/dev/null |
-		awk -v f="File 'emulator/$file.c'" '$0 == f { on = 1; next }
+	read -r share lines < <(gcov -n -o "$at/obj/emulator/core" "emulator/core/$file.c" 2>/dev/null |
+		awk -v f="File 'emulator/core/$file.c'" '$0 == f { on = 1; next }
 			on { gsub(/Lines executed:|%/, ""); print $1, $3; exit }')
 	if [ -z "${lines:-}" ]; then
-		echo "Bail out! gcov knows no emulator/$file.c"
+		echo "Bail out! gcov knows no emulator/core/$file.c"
 		exit 1
 	fi
 	ran=$(awk -v s="$share" -v l="$lines" 'BEGIN { printf "%.0f", s * l / 100 }')
 	run=$((run + ran)) all=$((all + lines))
 	printf '# %-12s %4d of %4d lines, %6.2f %%\n' "$file.c" "$ran" "$lines" "$share"
-	[ "$verbose" != -v ] || gcov -t -o "$at/obj/emulator" "emulator/$file.c" 2>/dev/null |
-		awk -v f="Source:emulator/$file.c" '/Source:/ { on = index($0, f) } on && /#####:/' | sed 's/^/# /'
+	[ "$verbose" != -v ] || gcov -t -o "$at/obj/emulator/core" "emulator/core/$file.c" 2>/dev/null |
+		awk -v f="Source:emulator/core/$file.c" '/Source:/ { on = index($0, f) } on && /#####:/' | sed 's/^/# /'
 done
 share=$(awk -v r=$run -v a=$all 'BEGIN { printf "%.2f", 100 * r / a }')
 ok "$run of $all lines of execution are run, $share %, at least $least %" \

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "compiler/cc.h"
-#include "lib/checkpoint.h"
+#include "lib/checkpoint/checkpoint.h"
 #include "tests/compiler/pass.h"
 #include "tests/ref/ref_model.h"
 #include "tests/tap.h"

@@ -20,7 +20,7 @@
 #include <flightllm/file.h>
 #include <flightllm/queue.h>
 
-#include "emulator/exec.h"
+#include "emulator/core/exec.h"
 
 struct bytes {
 	uint8_t *data;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * What holds for all instructions: encoding, loops, tokens, exchange, sampling, and what a pass
- * promises to the device. Links with the objects of emulator/exec.h only (see machine.h).
+ * promises to the device. Links with the objects of emulator/core/exec.h only (see machine.h).
  */
 #include <pthread.h>
 #include <unistd.h>

@@ -8,15 +8,15 @@
  *	misc(FLM_MISC_ADD, 1, 4, 0);
  *	ok(!run() && WORDS_ARE(ACT(0), 0x40000000, ...), "add");
  *
- * What includes it links with the objects of emulator/exec.h alone; memory is that of stream.h.
+ * What includes it links with the objects of emulator/core alone; memory is that of stream.h.
  */
 #ifndef TESTS_EMULATOR_MACHINE_H
 #define TESTS_EMULATOR_MACHINE_H
 
 #include <endian.h>
 
-#include "emulator/exec.h"
-#include "emulator/math.h"
+#include "emulator/core/exec.h"
+#include "emulator/core/math.h"
 #include "tests/emulator/stream.h"
 #include "tests/tap.h"
 

@@ -3,7 +3,7 @@
  * Tiles, MM and MV against the plainest possible arithmetic: strips of every width and sparsity are
  * written one code at a time from the description of the layout, and multiplied one code at a time.
  */
-#include "emulator/dot.h"
+#include "emulator/core/dot.h"
 #include "tests/emulator/machine.h"
 
 /* Little state, good enough bits. */

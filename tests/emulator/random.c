@@ -5,7 +5,7 @@
  * must be equal to the bit. One program in eight is broken, some of them for some cores alone or in
  * several places. What all programs together executed is counted, and nothing may be missing.
  */
-#include "emulator/exec.h"
+#include "emulator/core/exec.h"
 #include "tests/emulator/generate.h"
 #include "tests/ref/ref_isa.h"
 #include "tests/tap.h"

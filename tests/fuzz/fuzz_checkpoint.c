@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/checkpoint.h"
+#include "lib/checkpoint/checkpoint.h"
 
 static const char config[] =
 	"{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":2,\"intermediate_size\":2,"

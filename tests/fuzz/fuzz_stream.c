@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "emulator/exec.h"
+#include "emulator/core/exec.h"
 #include "tests/emulator/generate.h"
 #include "tests/fuzz/take.h"
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/token.h"
+#include "lib/token/token.h"
 
 #define ROOM 1024
 #define TEXT_BYTES 64

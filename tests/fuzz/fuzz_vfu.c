@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "emulator/card.h"
-#include "emulator/vfu.h"
+#include "emulator/link/vfu.h"
 
 /* Header with room for its size, version 0.0, and the one capability that the server looks for. */
 static const char version[] = "\1\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0" "\0\0\0\0"

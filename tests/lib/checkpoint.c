@@ -15,7 +15,7 @@
 
 #include <jansson.h>
 
-#include "lib/checkpoint.h"
+#include "lib/checkpoint/checkpoint.h"
 #include "tests/tap.h"
 
 #define DATA_BYTES 384

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The ioctl tests of tests/uapi against the card in the process: lib/soft.c must refuse what the
+# The ioctl tests of tests/uapi against the card in the process: lib/soft must refuse what the
 # driver refuses and answer as it does. Their harness is the kernel's; where tools/setup.sh has not
 # fetched it, all is skipped. Prints TAP.
 . "$(dirname "$0")/../tap.sh"

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/checkpoint.h"
+#include "lib/checkpoint/checkpoint.h"
 #include "lib/flightllm.h"
 #include "tests/tap.h"
 #include "tools/float.h"

@@ -28,8 +28,8 @@ other_card()
 	ln -s "$(realpath "$vm")" "$work/bin/flightllm-vm"
 	ln -s "$b/flightllm-vm-init" "$work/bin"
 	# shellcheck disable=SC2086 # words
-	gcc $flags -I"$work/include" -Ikernel/include -I. -c emulator/regs.c -o "$work/regs.o" &&
-		gcc -pthread -o "$work/bin/flightllm-emu" "$work/regs.o" "$b"/obj/emulator/{main,pci*,vfu*}.o \
+	gcc $flags -I"$work/include" -Ikernel/include -I. -c emulator/device/regs.c -o "$work/regs.o" &&
+		gcc -pthread -o "$work/bin/flightllm-emu" "$work/regs.o" "$b"/obj/emulator/main.o "$b"/obj/emulator/link/*.o \
 			"$b/libcard.a" -lm
 }
 

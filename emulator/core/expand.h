@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Weight tiles: what a row of a strip table says about one strip and one K tile, how many bytes its
+ * parts take, and the codes of any width and sparsity as one layout that MM and MV compute on.
+ */
+#ifndef EMULATOR_EXPAND_H
+#define EMULATOR_EXPAND_H
+
+#include "emulator/core/core.h"
+
+#define EXPAND_ALIGN 64		/* the parts of a tile are padded to this */
+
+struct tile {
+	unsigned int width;
+	bool is_sparse;
+	uint32_t blocks, cols, groups;
+	uint64_t codes, n, masks, scales;	/* byte offsets in the segment */
+	uint32_t scale_bytes;
+	uint32_t code_bytes, mask_bytes;	/* not padded; sparse: after expand_measure() */
+	uint64_t kept;				/* codes in memory */
+};
+
+static inline uint64_t expand_pad(uint64_t bytes)
+{
+	return (bytes + EXPAND_ALIGN - 1) / EXPAND_ALIGN * EXPAND_ALIGN;
+}
+
+/* Reads and checks a row of the table; 0, or -1 after a fault. */
+int expand_fetch(struct core *core, uint64_t segment, uint64_t table, uint64_t row,
+		 struct tile *tile);
+
+/* Completes a sparse tile by its N bytes [blocks]; 0, or -1 where one is not 0, 2, 4, 8 or 16. */
+int expand_measure(struct tile *tile, const uint8_t *n);
+
+/* What a code counts from: its value is code - zero (2 bits: 2 code - zero). */
+int expand_zero(const struct tile *tile);
+
+/*
+ * Codes as they lie on chip to one byte each, [cols / 4][row][4 columns], so that the value of a
+ * byte is byte - expand_zero(). n and masks are used by sparse tiles. Returns 0, or -1 where a mask
+ * does not keep N codes in each row.
+ */
+int expand_codes(const struct tile *tile, const uint8_t *codes, const uint8_t *n,
+		 const uint8_t *masks, uint8_t *out);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a vfio-user client plugs in: card, configuration space, the memory it was lent, and the
+ * eventfds of its interrupts. Messages are understood in vfu.c, this does what they ask for.
+ *
+ * Threads: one owner; vfu_device_interrupt() alone may be called from any thread.
+ */
+#ifndef FLIGHTLLM_VFU_DEVICE_H
+#define FLIGHTLLM_VFU_DEVICE_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "emulator/card.h"
+#include "emulator/link/pci.h"
+#include "emulator/link/vfu_dma.h"
+
+struct vfu_device {
+	struct card *card;
+	struct card_identity identity;
+	struct pci pci;
+	struct vfu_dma dma;
+	pthread_mutex_t lock;		/* protects vectors[], which the card's threads read */
+	int vectors[PCI_VECTORS_MAX];	/* eventfds, -1: none */
+};
+
+/* init comes before the card exists, for the card wants to know whom to interrupt; then plug. */
+void vfu_device_init(struct vfu_device *device);
+int vfu_device_plug(struct vfu_device *device, struct card *card);
+void vfu_device_fini(struct vfu_device *device);
+
+/* As after power-on. What the client has lent stays lent. */
+void vfu_device_reset(struct vfu_device *device);
+
+/* The client is gone: takes everything back from the card, then resets. */
+void vfu_device_unplug(struct vfu_device *device);
+
+/* After that, when the card is ready: nothing that a client had mapped is the card's any more. */
+int vfu_device_renew(struct vfu_device *device);
+
+/* Size of a VFIO region of a PCI device; 0: there is none. */
+uint64_t vfu_device_region_bytes(const struct vfu_device *device, uint32_t region);
+
+/* [offset, offset + bytes) must lie within the region. */
+void vfu_device_read(struct vfu_device *device, uint32_t region, uint64_t offset, void *data,
+		     uint32_t bytes);
+void vfu_device_write(struct vfu_device *device, uint32_t region, uint64_t offset,
+		      const void *data, uint32_t bytes);
+
+/* vector < identity.vectors; fd becomes the device's, -1 takes the vector back. */
+void vfu_device_set_vector(struct vfu_device *device, uint32_t vector, int fd);
+void vfu_device_clear_vectors(struct vfu_device *device);
+void vfu_device_interrupt(struct vfu_device *device, unsigned int vector);
+
+#endif
