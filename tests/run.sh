@@ -1,9 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Runs the tests: tests/run.sh PART... Every program speaks TAP; perl's TAP::Harness reads it. Each
-# part prints its minutes, and the last line is 'N passed, N failed, N skipped'.
+# part prints its minutes. In the end stand the claims that were skipped, by reason, and last of all
+# 'N passed, N failed, N skipped'.
 #
-#   all   everything      fast  no root, no VM      or any of the parts below by name
+#   all   everything      fast  no root, no VM      any of the parts below by name
+#   or a test by its file, such as tests/tools/help.sh or build/tests/emulator/queue
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export B=build	# where the tests' own scripts find the programs
@@ -11,6 +13,7 @@ jobs=$(nproc)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0
+: >"$work/skipped"
 
 # harness SECONDS PROGRAM...: runs each program with its own time limit and adds up its claims;
 # $at_once programs at once, one if unset.
@@ -26,9 +29,11 @@ harness() {
 		my $a = $h->runtests(map { [$_, $_] } @tests);
 		# A program that died, or ended with an error and no failed claim, is one failure.
 		my $died = grep { my ($p) = $a->parsers($_); !$p->failed && $p->has_problems } $a->descriptions;
+		# One that is skipped as a whole is one claim.
+		my $whole = grep { my ($p) = $a->parsers($_); defined $p->skip_all } $a->descriptions;
 		open my $f, ">", $out or die;
 		printf $f "%d %d %d\n", scalar($a->passed) - scalar($a->skipped),
-			scalar($a->failed) + $died, scalar($a->skipped);
+			scalar($a->failed) + $died, scalar($a->skipped) + $whole;
 	' "$limit" "$work/counts" "$@"
 	if read -r -a counts <"$work/counts"; then
 		passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
@@ -41,6 +46,19 @@ harness() {
 		/^not ok/ && !/# SKIP/ { on = 1; print FILENAME ":"; printf "%s", before }
 		/^(not )?ok/ { before = "" } /^#/ && !on { before = before $0 "\n" } /^Bail out/ || on' {} + |
 		sed "s|^$work/tap/||" | tail -n 100
+	find "$work/tap" -type f -exec awk -v tap="$work/tap/" '
+		/^((not )?ok [0-9]+|1\.\.0) .*# *SKIP/ {
+			file = substr(FILENAME, length(tap) + 1); claim = why = $0
+			sub(/ *# *SKIP.*/, "", claim); sub(/^((not )?ok [0-9]+|1\.\.0)( - )? */, "", claim)
+			sub(/.*# *SKIP */, "", why)
+			print why "\t" file (claim == "" ? "" : ": " claim)
+		}' {} + >>"$work/skipped"
+}
+
+# tell_skipped: what was skipped, under each reason.
+tell_skipped() {
+	awk -F '\t' '!($1 in claims) { reason[++n] = $1 } { claims[$1] = claims[$1] "\n    " $2 }
+		END { for (i = 1; i <= n; i++) print "skipped: " reason[i] claims[reason[i]] }' "$work/skipped"
 }
 
 # claim TEXT COMMAND...: one claim that is not a TAP program.
@@ -61,6 +79,8 @@ part_build() {
 part_lint() {
 	claim "clang builds everything" make -s -j"$jobs" user tests B=build/clang CC=clang
 	harness 60 tests/arrows.sh
+	harness 60 tests/house.sh
+	harness 60 tests/harness.sh
 	harness 900 tests/lint.sh
 }
 
@@ -134,12 +154,19 @@ for p in "${@:-all}"; do
 	*) set -- "$p" ;;
 	esac
 	for part; do
-		declare -F "part_$part" >/dev/null || { echo "tests/run.sh: no part '$part'" >&2; exit 2; }
 		start=$SECONDS
 		echo "== $part"
-		"part_$part"
+		if [ -f "$part" ] && [ -x "$part" ]; then
+			harness 900 "$part"
+		elif declare -F "part_$part" >/dev/null; then
+			"part_$part"
+		else
+			echo "tests/run.sh: no part and no test '$part'" >&2
+			exit 2
+		fi
 		awk -v s=$((SECONDS - start)) -v p="$part" 'BEGIN { printf "== %s took %.1f minutes\n", p, s / 60 }'
 	done
 done
+tell_skipped
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
