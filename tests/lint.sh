@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# What the eye should not have to check: style, sparse, licences, lengths of files, the library's symbols,
+# What the eye should not have to check: style, sparse, licences, the library's symbols,
 # headers under other languages, man pages against --help. Prints TAP; each finding is named.
 # Needs `make user`; checkpatch and kernel headers are where tools/setup.sh puts them, and without
 # them their claims are skipped.
@@ -15,7 +15,7 @@ mapfile -t files < <(git ls-files -co --exclude-standard | grep -vE '^tests/(dat
 [ ${#files[@]} -ge 100 ] || { echo "Bail out! git names only ${#files[@]} files"; exit 1; }
 select_files() { printf '%s\n' "${files[@]}" | grep -E "$1" | grep -vE "${2:-^$}"; }
 
-# --- licences, lengths, leftovers ---
+# --- licences, leftovers ---
 
 for f in "${files[@]}"; do
 	case $f in
@@ -32,20 +32,6 @@ for f in "${files[@]}"; do
 	line=${line% \*/}
 	[ "${line//[()]/}" = "${want//[()]/}" ] || echo "$f: '$line', should be '$want'"
 done | clean "every file names its licence in its first lines"
-
-# A file of more than 700 lines wants to be two. These are one all the same:
-long_enough() {
-	case $1 in
-	emulator/SPEC.md) ;;	# the card's manual: one file to search, and to print
-	kernel/include/drm/flightllm_accel.h) ;;	# half of it is the manual of the ioctls
-	tests/*) [ "$2" -le 900 ] ;;	# cases in a row, read one at a time
-	*) [ "$2" -le 700 ] ;;
-	esac
-}
-for f in "${files[@]}"; do
-	lines=$(wc -l <"$f")
-	[ "$lines" -le 700 ] || long_enough "$f" "$lines" || echo "$f: $lines lines"
-done | clean "no file of more than 700 lines but those with a reason"
 
 left='TO''DO|FIX''ME|HA''CK:'
 grep -nE "\b($left)" "${files[@]}" | clean "nothing is left to do in a comment"
