@@ -140,7 +140,7 @@ void emit(struct emitter *e)
 	if (e->has_baton && carries_slots(e->baton_unit, e->unit)) {
 		struct emitter sys = *e;
 
-		BEGIN(&sys, SYS_SYNC);
+		BEGIN(&sys, SYNC);
 		emit(&sys);
 		e->baton_unit = sys.baton_unit;
 		e->baton_at = sys.baton_at;
@@ -179,7 +179,7 @@ void begin_nothing(struct emitter *e, unsigned int unit)
 		insn_begin(e, FLM_OP_MISC, FLM_MISC_FILL, FLM_WORDS_MISC);
 		break;
 	default:
-		BEGIN(e, SYS_SYNC);
+		BEGIN(e, SYNC);
 		break;
 	}
 }

@@ -549,7 +549,7 @@ void verify_insn(struct check *c, int insn)
 		return mv_pv(c);
 	case FLM_INSN_MISC:
 		return misc(c);
-	case FLM_INSN_SYS_SYNC:
+	case FLM_INSN_SYNC:
 	case FLM_INSN_SYS_BARRIER:
 		return;
 	case FLM_INSN_SYS_GATHER:

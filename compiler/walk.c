@@ -149,7 +149,7 @@ static bool unit_run(const struct walk *w, struct core *c, unsigned int core, un
 				wrong(w, unit, u->pc, "no instruction");
 			if (op == FLM_OP_MISC)
 				c->samples += FLM_GET_HEAD(&word, MODE) == FLM_MISC_SAMPLE;
-			if (op == FLM_OP_SYS && flm_isa_insn(word) != FLM_INSN_SYS_SYNC) {
+			if (op == FLM_OP_SYS && flm_isa_insn(word) != FLM_INSN_SYNC) {
 				u->is_meeting = true;
 			} else {
 				give(w, c, unit, u->pc, word);

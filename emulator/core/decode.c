@@ -290,7 +290,8 @@ static void settle_values(const uint32_t *words, const struct shape *shape, stru
 	uint32_t unused = unused_operands(insn);
 	unsigned int i;
 
-	insn->is_empty = insn->is_outside = false;
+	insn->is_empty = insn->kind == FLM_INSN_SYNC;
+	insn->is_outside = false;
 	for (i = 0; i < shape->count; i++) {
 		struct place *value = &insn->value[i];
 		int64_t maximum;
@@ -343,7 +344,9 @@ enum flm_fault decode(const uint32_t *words, uint32_t left, unsigned int unit,
 	if (op == FLM_OP_LOOP || op == FLM_OP_END) {
 		if (words[0] << 4)
 			return FLM_FAULT_OPCODE;
-	} else if (unit_of[op] != (int)unit || (insn->wait | insn->release) >> unit & 1) {
+	} else if ((insn->wait | insn->release) >> unit & 1) {
+		return FLM_FAULT_OPCODE;
+	} else if (kind != FLM_INSN_SYNC && unit_of[op] != (int)unit) {
 		return FLM_FAULT_OPCODE;
 	}
 	if (insn->words > left || insn->flags & ~shape->flags)

@@ -39,7 +39,7 @@ struct insn {
 	enum flm_insn kind;
 	uint32_t words;			/* terms included */
 	unsigned int mode, flags, wait, release;
-	bool is_empty;			/* a SIZE is zero: waits and releases, no more */
+	bool is_empty;			/* SYNC, or a SIZE is zero: waits and releases, no more */
 	bool is_outside; /* a value is outside its range: fault BOUND once it starts */
 	struct place value[DECODE_OPERANDS];
 };

@@ -156,8 +156,8 @@ static int perform(struct core *core, unsigned int u)
 	const struct insn *insn = &core->units[u].insn;
 	int ret = 0;
 
-	if (u == FLM_UNIT_SYS) {
-		core->units[u].phase = insn->kind == FLM_INSN_SYS_SYNC ? UNIT_RELEASE : UNIT_MEET;
+	if (u == FLM_UNIT_SYS && insn->kind != FLM_INSN_SYNC) {
+		core->units[u].phase = UNIT_MEET;
 		return 0;
 	}
 	if (!insn->is_empty) {

@@ -20,7 +20,9 @@ static const struct {
 	{ "end", 1, { 0x70000000 } },
 	{ "loop class=1 index=3 shift=6 ceil=1 sub=0 bound=0x20 body=7", 5,
 	  { 0x60000000, 0x23340000, 0, 0x20, 7 } },
+	{ "sync", 1, { 0xf0000000 } },
 	{ "sync wait=ld,mm release=misc", 1, { 0xf00a8000 } },
+	{ "sync wait=ld,st,mm,mv,misc,sys release=ld,st,mm,mv,misc,sys", 1, { 0xf07ff800 } },
 	{ "misc.add a=act:0x100 a_pitch=0x40 b=glb:0x0 b_pitch=0 out=act:0x200 out_pitch=0x40 "
 	  "rows=0+1*len1/128 cols=192/192 wait=mm release=ld", 17,
 	  { 0x50880800, 0x100, 0x40, 0x30000000, 0, 0, 0, 0x200, 0x40, 0, 128, 192, 192, 0, 0,
@@ -46,6 +48,8 @@ static const struct {
 	{ "misc.rmsnorm +mask", "a flag that the operation does not have" },
 	{ "misc.quant +half", "another one" },
 	{ "loop wait=ld", "tokens on a loop" },
+	{ "sync dim=1", "an operand of a sync" },
+	{ "sync +first", "a flag of a sync" },
 	{ "ld off=99999999999", "a constant beyond 32 bits" },
 };
 
@@ -77,6 +81,12 @@ static void by_hand(void)
 		   "%s is refused with a reason", refused[i].what);
 	words[0] = 0x70000001;
 	ok(flm_isa_print(words, 1, text) < 0, "an end with a reserved bit is no instruction");
+	words[0] = 0xf0000001;
+	ok(flm_isa_print(words, 1, text) < 0, "nor is a sync with a flag");
+	words[0] = 0xf0800000;
+	words[1] = 0x02000000;
+	words[2] = 1;
+	ok(flm_isa_print(words, 3, text) < 0, "nor one with a term");
 	words[0] = 0x10000000;
 	ok(flm_isa_print(words, 9, text) < 0, "an instruction that is cut off is none");
 	memset(words, 0, sizeof(words));

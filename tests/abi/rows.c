@@ -102,8 +102,8 @@ static void check_places(void)
 {
 	ok(FLM_REG_MAGIC == 0x000 && find("MAGIC")->reset == 0x314d4c46, "MAGIC is FLM1 at 0x000");
 	ok(FLM_REG_VERSION == 0x004 && find("VERSION")->reset == 0x10000, "VERSION 1.0 at 0x004");
-	ok(FLM_REG_ISA == 0x008 && find("ISA")->reset == 0x10000 && FLM_ISA_MAJOR == 1 &&
-	   FLM_ISA_MINOR == 0, "ISA 1.0 at 0x008, as the instructions' header says");
+	ok(FLM_REG_ISA == 0x008 && find("ISA")->reset == 0x10001 && FLM_ISA_MAJOR == 1 &&
+	   FLM_ISA_MINOR == 1, "ISA 1.1 at 0x008, as the instructions' header says");
 	ok(FLM_REG_CONTROL == 0x080, "CONTROL is at 0x080");
 	ok(FLM_REG_KICK == 0x090, "KICK is at 0x090");
 	ok(FLM_REG_REGION_SELECT == 0x100, "the region window is at 0x100");

@@ -208,7 +208,8 @@ static void make_opcode(struct attempt *a)
 		poke(a, unit, a->want.word + 1, 1u << between(a, 8, 31));
 		break;
 	case 3:
-		put(a, unit, "%s", idle[another(a, unit)]);
+		n = another(a, unit);	/* a sync may stand anywhere */
+		put(a, unit, "%s", n == SYS ? "barrier" : idle[n]);
 		break;
 	case 4:
 		put(a, unit, "%s wait=%s", idle[unit], unit_names[unit]);

@@ -122,7 +122,7 @@ static void test_tokens(void)
 	begin(1);
 	fill(ACT(0), 1);
 	tokens_of(sfu, BIT(SYS), 0);
-	w = EMIT(sys, SYS_SYNC);
+	w = EMIT(sys, SYNC);
 	tokens_of(sys, BIT(MISC), BIT(MISC));
 	ok(run() == FLM_FAULT_DEADLOCK && result.fault.unit == FLM_UNIT_MISC &&
 	   !result.fault.word, "units that wait for each other are fault DEADLOCK");
@@ -130,7 +130,7 @@ static void test_tokens(void)
 	begin(1);
 	fill(ACT(0), 1);
 	tokens_of(sfu, 0, BIT(SYS));
-	EMIT(sys, SYS_SYNC);
+	EMIT(sys, SYNC);
 	ok(run() == FLM_FAULT_TOKEN && result.fault.unit == FLM_UNIT_MISC,
 	   "a token that nobody took is fault TOKEN of its sender");
 
@@ -141,7 +141,7 @@ static void test_tokens(void)
 	tokens_of(sfu, 0, BIT(SYS));
 	close_loop(sfu, loop);
 	loop = open_loop(sys, FLM_CLASS_CONST, 0, 100, 100);
-	EMIT(sys, SYS_SYNC);
+	EMIT(sys, SYNC);
 	tokens_of(sys, BIT(MISC), 0);
 	close_loop(sys, loop);
 	ok(!run(), "a full queue holds its sender back");
@@ -151,9 +151,70 @@ static void test_tokens(void)
 		fill(ACT(0), i);
 		tokens_of(sfu, 0, BIT(SYS));
 	}
-	EMIT(sys, SYS_SYNC);
+	EMIT(sys, SYNC);
 	ok(run() == FLM_FAULT_DEADLOCK && result.fault.word == 63 * FLM_WORDS_MISC,
 	   "a sender that finds no room forever is a deadlock");
+}
+
+/* A sync stands in every stream: a token goes round all units, then back the other way. */
+static void test_sync(void)
+{
+	static const struct {
+		unsigned int field_hi, field_lo, value;
+		const char *what;
+	} bad[] = {
+		{ FLM_HEAD_FLAGS_HI, FLM_HEAD_FLAGS_LO, 1, "a flag" },
+		{ FLM_HEAD_FLAGS_HI, FLM_HEAD_FLAGS_LO, 8, "the fourth flag" },
+		{ FLM_HEAD_TERMS_HI, FLM_HEAD_TERMS_LO, 1, "a term" },
+		{ FLM_HEAD_MODE_HI, FLM_HEAD_MODE_LO, 6, "a mode that no row has" },
+	};
+	unsigned int u, i, held = 0;
+
+	begin(1);
+	for (u = 0; u < FLM_UNITS; u++) {
+		EMIT(&streams[u], SYNC);
+		tokens_of(&streams[u], u ? 1u << (u - 1) : 0, u < 5 ? 1u << (u + 1) : 0);
+	}
+	for (u = FLM_UNITS; u-- > 0;) {
+		EMIT(&streams[u], SYNC);
+		tokens_of(&streams[u], u < 5 ? 1u << (u + 1) : 0, u ? 1u << (u - 1) : 0);
+	}
+	ok(!run() && result.by_insn[FLM_INSN_SYNC] == 12 && result.instructions == 18,
+	   "a token goes through the syncs of all units, and back");
+	begin(1);
+	EMIT(ld, SYNC);
+	tokens_of(ld, BIT(SYS), 0);
+	EMIT(sys, SYNC);
+	tokens_of(sys, BIT(LD), BIT(LD));
+	ok(run() == FLM_FAULT_DEADLOCK && result.fault.unit == FLM_UNIT_LD,
+	   "syncs that wait for each other are fault DEADLOCK");
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		for (held = u = 0; u < FLM_UNITS; u++) {
+			begin(1);
+			flm_put(EMIT(&streams[u], SYNC), 0, bad[i].field_hi, bad[i].field_lo,
+				bad[i].value);
+			streams[u].words[streams[u].count] = 0;
+			streams[u].words[streams[u].count + 1] = 0;
+			streams[u].count += 2;
+			held += run() == FLM_FAULT_OPCODE && result.fault.unit == u &&
+				!result.fault.word;
+		}
+		ok(held == FLM_UNITS, "a sync with %s is refused in all %u streams", bad[i].what,
+		   held);
+	}
+	for (held = u = 0; u < FLM_UNITS; u++) {
+		begin(1);
+		EMIT(&streams[u], SYNC);
+		tokens_of(&streams[u], u % 2 << u, !(u % 2) << u);
+		held += run() == FLM_FAULT_OPCODE && result.fault.unit == u;
+	}
+	ok(held == FLM_UNITS, "one that names its own unit is, in %u", held);
+	for (held = u = 0; u < FLM_UNITS - 1; u++) {
+		begin(1);
+		EMIT(&streams[u], SYS_BARRIER);
+		held += run() == FLM_FAULT_OPCODE && result.fault.unit == u;
+	}
+	ok(held == FLM_UNITS - 1, "a barrier is refused in all streams but that of SYS");
 }
 
 static void test_encoding(void)
@@ -417,7 +478,7 @@ static void test_exchange(void)
 	begin(3);
 	pass.registers[1][0] = 1;
 	loop = open_loop(sys, FLM_CLASS_CORE, 0, 0, 1);
-	EMIT(sys, SYS_SYNC);
+	EMIT(sys, SYNC);
 	tokens_of(sys, BIT(MISC), 0);
 	close_loop(sys, loop);
 	EMIT(sys, SYS_BARRIER);
@@ -519,6 +580,7 @@ int main(void)
 		return 1;
 	test_loops();
 	test_tokens();
+	test_sync();
 	test_encoding();
 	test_sample();
 	test_exchange();

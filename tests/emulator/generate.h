@@ -11,21 +11,26 @@
 
 #include "tests/emulator/generate_math.h"
 
+/* Waits and releases alone, in the stream of any unit. */
+static uint32_t *gen_sync(struct gen *g, unsigned int unit)
+{
+	gen_count(g, FLM_INSN_SYNC);
+	if (!g->skipped)
+		g->coverage.sync[unit]++;
+	return gen_insn(g, unit, FLM_OP_OF_SYNC, FLM_MODE_SYNC, FLM_WORDS_SYNC);
+}
+
 static void gen_exchange(struct gen *g)
 {
 	struct stream *s = &g->streams[FLM_UNIT_SYS];
 	uint32_t rows, bytes, src_pitch, dst_pitch, count, *w;
 
-	switch (gen_below(g, 6)) {
+	switch (gen_below(g, 5)) {
 	case 0:
-		GEN_INSN(g, SYS, SYS_SYNC);
-		gen_count(g, FLM_INSN_SYS_SYNC);
-		break;
-	case 1:
 		GEN_INSN(g, SYS, SYS_BARRIER);
 		gen_count(g, FLM_INSN_SYS_BARRIER);
 		break;
-	case 2:
+	case 1:
 		/* Sources are read before anything is written, so any overlap is defined. */
 		rows = gen_between(g, 1, 6);
 		bytes = gen_between(g, 1, 500);
@@ -41,14 +46,14 @@ static void gen_exchange(struct gen *g)
 		GEN_SIZE(g, s, SYS_GATHER, BYTES, bytes, true);
 		gen_count(g, FLM_INSN_SYS_GATHER);
 		break;
-	case 3:
+	case 2:
 		count = gen_between(g, 1, 200);
 		w = GEN_INSN(g, SYS, SYS_MAX);
 		GEN_OUT(g, s, SYS_MAX, SRC, 4 * count, 4);
 		GEN_SIZE(g, s, SYS_MAX, COUNT, count, false);
 		gen_count(g, FLM_INSN_SYS_MAX);
 		break;
-	case 4:
+	case 3:
 		count = gen_between(g, 1, 200);
 		w = GEN_INSN(g, SYS, SYS_SUM);
 		GEN_OUT(g, s, SYS_SUM, SRC, 4 * count, 4);
@@ -64,11 +69,18 @@ static void gen_exchange(struct gen *g)
 	}
 }
 
-/* An instruction that does nothing but carry tokens, whatever its other operands say. */
+/*
+ * An instruction that does nothing but carry tokens: a sync, or one whose size of zero makes its
+ * other operands nobody's business.
+ */
 static void gen_empty(struct gen *g, unsigned int unit)
 {
 	uint32_t *w;
 
+	if (unit == FLM_UNIT_SYS || gen_chance(g, 2)) {
+		gen_sync(g, unit);
+		return;
+	}
 	switch (unit) {
 	case FLM_UNIT_LD:
 		w = GEN_INSN(g, LD, LD_LINEAR);
@@ -96,15 +108,12 @@ static void gen_empty(struct gen *g, unsigned int unit)
 		SET(w, MV_PV, KEY, 1);
 		SET(w, MV_PV, OUT, FLM_CHIP(FLM_BUFFER_ACT, 0x0fffffff));
 		break;
-	case FLM_UNIT_MISC:
+	default:
 		w = GEN_INSN(g, MISC, MISC);
 		SET_HEAD(w, MODE, FLM_MISC_ROPE);
 		SET(w, MISC, A, FLM_CHIP(FLM_BUFFER_GLB, 1));
 		SET(w, MISC, IMM, 3);
 		SET_SIZE(w, MISC, COLS, 4);
-		break;
-	default:
-		GEN_INSN(g, SYS, SYS_SYNC);
 	}
 	gen_cover(g, GEN_EMPTY);
 }
@@ -151,7 +160,7 @@ static void gen_parallel(struct gen *g)
 		tokens_of(s, 1u << FLM_UNIT_SYS, 1u << FLM_UNIT_SYS);
 	}
 	/* The holder joins them. */
-	w = GEN_INSN(g, SYS, SYS_SYNC);
+	w = gen_sync(g, FLM_UNIT_SYS);
 	SET_HEAD(w, WAIT, 1u << pair[0] | 1u << pair[1]);
 	gen_cover(g, GEN_PARALLEL);
 }
@@ -166,11 +175,14 @@ static void gen_many_tokens(struct gen *g)
 		return;
 	gen_empty(g, FLM_UNIT_SYS);
 	loop = open_loop(from, FLM_CLASS_CONST, 0, (int32_t)count, count);
-	EMIT(from, SYS_SYNC);
+	EMIT(from, SYNC);
 	tokens_of(from, 0, 1u << FLM_UNIT_MISC);
 	close_loop(from, loop);
 	loop = open_loop(to, FLM_CLASS_CONST, 0, (int32_t)count, count);
-	EMIT(to, MISC);
+	if (gen_chance(g, 2))
+		EMIT(to, SYNC);
+	else
+		EMIT(to, MISC);
 	tokens_of(to, 1u << FLM_UNIT_SYS, 0);
 	close_loop(to, loop);
 	/* All have come: MISC holds the baton without another token. */
@@ -305,6 +317,9 @@ static void gen_one(struct gen *g)
 	case 11:
 		if (g->depth < 2)
 			gen_loop(g);
+		break;
+	case 12:
+		gen_sync(g, gen_below(g, FLM_UNITS));
 		break;
 	default:
 		gen_misc(g, gen_below(g, FLM_MISC_SAMPLE));

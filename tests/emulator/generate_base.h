@@ -49,6 +49,7 @@ _Static_assert(sizeof(gen_features) / sizeof(gen_features[0]) == GEN_FEATURES, "
 struct gen_coverage {
 	uint32_t insn[FLM_INSNS], misc[FLM_MISCS], combination[GEN_COMBINATIONS];
 	uint32_t feature[GEN_FEATURES], dims[FLM_DIM_MAX + 1];
+	uint32_t sync[FLM_UNITS];	/* in the stream of each unit */
 };
 
 struct gen_region {

@@ -21,7 +21,7 @@
 
 #include "lib/flightllm_isa.h"
 
-/* For SYS: 2^48 instructions, which only a watchdog or a reset ends. */
+/* For any unit: 2^48 instructions, which only a watchdog or a reset ends. */
 #define PROGRAM_ENDLESS                                                                            \
 	"loop sub=0xffffff bound=0xffffff body=8\nloop sub=0xffffff bound=0xffffff body=2\nsync\n" \
 	"end\nend\n"

@@ -469,6 +469,9 @@ static void report_coverage(void)
 		if (i != FLM_INSN_LOOP && i != FLM_INSN_END && i != FLM_INSN_MISC)
 			ok(total.insn[i], "%s was executed in %u places", mnemonics[i],
 			   total.insn[i]);
+	for (i = 0; i < FLM_UNITS; i++)
+		ok(total.sync[i], "sync was executed in %u places of unit %u's streams", total.sync[i],
+		   i);
 	for (i = 0; i < FLM_MISCS; i++)
 		ok(total.misc[i], "%s was executed in %u places", miscs[i], total.misc[i]);
 	for (i = 0; i < GEN_FEATURES; i++)
@@ -516,6 +519,7 @@ int main(int argc, char **argv)
 		add_counts(total.combination, gen.coverage.combination, GEN_COMBINATIONS);
 		add_counts(total.feature, gen.coverage.feature, GEN_FEATURES);
 		add_counts(total.dims, gen.coverage.dims, FLM_DIM_MAX + 1);
+		add_counts(total.sync, gen.coverage.sync, FLM_UNITS);
 	}
 	ok(!wrong, "%llu programs from seed %llu give the reference's bits (%u differ)",
 	   (unsigned long long)count, (unsigned long long)first, wrong);

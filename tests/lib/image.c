@@ -25,7 +25,7 @@ static const struct change {
 } changes[] = {
 	{ "another magic", HEADER, 7, 1, 'X', -EBADMSG, "is no .flm file" },
 	{ "a newer file major", HEADER, 8, 2, 2, -EPROTO, "file version 2.0" },
-	{ "another instruction set", HEADER, 12, 2, 9, -EPROTO, "instruction set 9.0" },
+	{ "another instruction set", HEADER, 12, 2, 9, -EPROTO, "instruction set 9.1" },
 	{ "a card's name without end", HEADER, 16, 16, 0, -EBADMSG, "names no card" },
 	{ "a card's name with an escape", HEADER, 17, 1, 0x1b, -EBADMSG, "names no card" },
 	{ "a card's name beyond ASCII", HEADER, 17, 1, 0x9b, -EBADMSG, "names no card" },

@@ -57,7 +57,7 @@ static const uint32_t stream_op[FLM_UNITS] = {
 
 static bool is_exchange(int insn)
 {
-	return rows[insn].op == FLM_OP_SYS && insn != FLM_INSN_SYS_SYNC;
+	return rows[insn].op == FLM_OP_SYS && insn != FLM_INSN_SYNC;
 }
 
 /* The row of isa.def, or -1. MISC is one row for all its modes. */
@@ -180,7 +180,7 @@ static int check_encoding(const struct machine *m, const struct unit *u, int uni
 	if (op == FLM_OP_LOOP || op == FLM_OP_END) {
 		if (words[0] != op << FLM_HEAD_OP_LO)
 			return FLM_FAULT_OPCODE;
-	} else if (op != stream_op[unit]) {
+	} else if (op != stream_op[unit] && *insn != FLM_INSN_SYNC) {
 		return FLM_FAULT_OPCODE;
 	}
 	terms = FLM_GET_HEAD(words, TERMS);

@@ -774,6 +774,48 @@ static void test_faults_of_several(void)
 	   "cores that sampled differently are named with their SAMPLE, before all have sampled");
 }
 
+/* From unit to unit and back, and what a sync may not have. */
+static void test_sync(void)
+{
+	static const uint32_t bad[] = { 0xf0000001, 0xf0000008, 0xf0800000, 0xf0000060 };
+	unsigned int unit, i, refused = 0;
+
+	start(1);
+	for (unit = 0; unit < FLM_UNITS; unit++) {
+		ADD(&s[unit], SYNC);
+		tokens(&s[unit], unit ? 1u << (unit - 1) : 0, unit < 5 ? 1u << (unit + 1) : 0);
+	}
+	for (unit = FLM_UNITS; unit-- > 0;) {
+		ADD(&s[unit], SYNC);
+		tokens(&s[unit], unit < 5 ? 1u << (unit + 1) : 0, unit ? 1u << (unit - 1) : 0);
+	}
+	ok(run() == 0, "a token goes through the syncs of all units, and back");
+	start(1);
+	ADD(&s[FLM_UNIT_MV], SYNC);
+	tokens(&s[FLM_UNIT_MV], 1u << FLM_UNIT_LD, 0);
+	faults(FLM_FAULT_DEADLOCK, FLM_UNIT_MV, 0, "a sync for a token that never comes");
+	for (unit = 0; unit < FLM_UNITS; unit++) {
+		for (i = 0; i < 4; i++) {
+			start(1);
+			ADD(&s[unit], SYNC);
+			s[unit].w[0] = bad[i];
+			s[unit].w[1] = s[unit].w[2] = 0;
+			s[unit].count += 2;
+			refused += run() == FLM_FAULT_OPCODE && fault.unit == (int)unit;
+		}
+		start(1);
+		ADD(&s[unit], SYNC);
+		tokens(&s[unit], 0, 1u << unit);
+		refused += run() == FLM_FAULT_OPCODE && fault.unit == (int)unit;
+	}
+	ok(refused == 5 * FLM_UNITS,
+	   "flags, terms, another mode and a token to oneself are refused in all streams (%u)",
+	   refused);
+	start(1);
+	ADD(&s[FLM_UNIT_MM], SYS_BARRIER);
+	faults(FLM_FAULT_OPCODE, FLM_UNIT_MM, 0, "a barrier in MM's stream");
+}
+
 static void test_tokens_full(void)
 {
 	struct words *ld = &s[FLM_UNIT_LD], *st = &s[FLM_UNIT_ST];
@@ -814,6 +856,7 @@ int main(void)
 	test_logits();
 	test_exchange();
 	test_faults_of_several();
+	test_sync();
 	test_tokens_full();
 	ref_isa_fini(&isa);
 	return done_testing();

@@ -157,7 +157,7 @@ for c in run info bench dis "perplexity --file $model/eval.txt"; do
 	refused 8 "newer.flm has file version 9.0" "$c: a newer file" flightllm $c newer.flm $card
 	refused 8 "compile the model with the flightllm-cc of this release" "$c: the remedy for it" \
 		flightllm $c newer.flm $card
-	refused 8 "isa.flm is for instruction set 9.0" "$c: another instruction set" flightllm $c isa.flm $card
+	refused 8 "isa.flm is for instruction set 9.1" "$c: another instruction set" flightllm $c isa.flm $card
 done
 refused 1 "is damaged (CRC32C differs); copy it again" "damaged weights" flightllm run damaged.flm --emulate
 refused 1 "tiny.flm has no tokenizer; compile it from a directory with tokenizer.model" \

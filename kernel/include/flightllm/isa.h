@@ -18,7 +18,7 @@
 #include <linux/types.h>
 
 #define FLM_ISA_MAJOR	1
-#define FLM_ISA_MINOR	0
+#define FLM_ISA_MINOR	1	/* 1: SYNC in every stream, before in that of SYS alone */
 
 /* Units, each with its own in-order stream; also the bits of WAIT and RELEASE. */
 enum flm_unit {
@@ -40,7 +40,7 @@ enum flm_op {
 	FLM_OP_MISC = 0x5,
 	FLM_OP_LOOP = 0x6,
 	FLM_OP_END = 0x7,
-	FLM_OP_SYS = 0xf,
+	FLM_OP_SYS = 0xf,	/* and SYNC, in every stream */
 };
 
 /* Sources of terms and counts: 3 bits. */
