@@ -360,7 +360,7 @@ static void emit_op(struct emitter *e, const struct op *op)
 static void slots(struct emitter *e, unsigned int unit, bool grant)
 {
 	for (int i = 0; i < 2; i++) {
-		begin_nothing(e, grant ? unit : FLM_UNIT_LD);
+		begin_sync(e, grant ? unit : FLM_UNIT_LD);
 		emit_free(e, grant ? 0 : 1u << unit, grant ? 1u << FLM_UNIT_LD : 0);
 	}
 }

@@ -60,6 +60,12 @@ void insn_begin(struct emitter *e, unsigned int op, unsigned int mode, unsigned 
 		die("internal error: %s: operation %u.%u does not fit", e->where, op, mode);
 }
 
+void begin_sync(struct emitter *e, unsigned int unit)
+{
+	BEGIN(e, SYNC);
+	e->unit = unit;
+}
+
 void insn_flags(struct emitter *e, unsigned int flags)
 {
 	if (FLM_PUT_HEAD(e->words, FLAGS, flags))
@@ -140,7 +146,7 @@ void emit(struct emitter *e)
 	if (e->has_baton && carries_slots(e->baton_unit, e->unit)) {
 		struct emitter sys = *e;
 
-		BEGIN(&sys, SYNC);
+		begin_sync(&sys, FLM_UNIT_SYS);
 		emit(&sys);
 		e->baton_unit = sys.baton_unit;
 		e->baton_at = sys.baton_at;
@@ -157,33 +163,6 @@ void emit_free(struct emitter *e, unsigned int wait, unsigned int release)
 	append(e, wait, release);
 }
 
-void begin_nothing(struct emitter *e, unsigned int unit)
-{
-	switch (unit) {
-	case FLM_UNIT_LD:
-		BEGIN(e, LD_LINEAR);
-		break;
-	case FLM_UNIT_ST:
-		BEGIN(e, ST_LOGITS);
-		break;
-	case FLM_UNIT_MM:
-		BEGIN(e, MM_PV);
-		OPERAND(e, MM_PV, DIM, 1);
-		break;
-	case FLM_UNIT_MV:
-		BEGIN(e, MV_PV);
-		OPERAND(e, MV_PV, DIM, 1);
-		break;
-	case FLM_UNIT_MISC:
-		BEGIN(e, MISC);
-		insn_begin(e, FLM_OP_MISC, FLM_MISC_FILL, FLM_WORDS_MISC);
-		break;
-	default:
-		BEGIN(e, SYNC);
-		break;
-	}
-}
-
 void baton_to(struct emitter *e, unsigned int unit)
 {
 	if (!e->has_baton || e->baton_unit != unit)
@@ -192,7 +171,7 @@ void baton_to(struct emitter *e, unsigned int unit)
 
 void baton_renew(struct emitter *e, unsigned int unit)
 {
-	begin_nothing(e, unit);
+	begin_sync(e, unit);
 	emit(e);
 }
 

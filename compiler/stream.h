@@ -86,9 +86,9 @@ void insn_size(struct emitter *e, int word, int slot, struct expr v, uint64_t ma
 void emit(struct emitter *e);
 /* It waits for and releases these units alone (masks of 1 << unit) and leaves the baton. */
 void emit_free(struct emitter *e, unsigned int wait, unsigned int release);
-/* An instruction of this unit that does nothing, so that it can wait and release. */
-void begin_nothing(struct emitter *e, unsigned int unit);
-/* Passes the baton to this unit, by an instruction that does nothing if it has it not. */
+/* BEGIN() of a SYNC, which stands in the stream of any unit: it waits and releases, no more. */
+void begin_sync(struct emitter *e, unsigned int unit);
+/* Passes the baton to this unit, by a SYNC unless the unit has it. */
 void baton_to(struct emitter *e, unsigned int unit);
 /* The baton's next release must come from a later instruction than those in a closed loop. */
 void baton_renew(struct emitter *e, unsigned int unit);

@@ -262,10 +262,28 @@ static bool is_skipped(const struct check *c)
 	return false;
 }
 
+/* Each unit has its operation; SYNC, whose word is SYS's, stands in every stream. */
+static void check_unit(const struct check *c, int insn)
+{
+	static const unsigned int ops[FLM_UNITS] = {
+		[FLM_UNIT_LD] = FLM_OP_LD, [FLM_UNIT_ST] = FLM_OP_ST, [FLM_UNIT_MM] = FLM_OP_MM,
+		[FLM_UNIT_MV] = FLM_OP_MV, [FLM_UNIT_MISC] = FLM_OP_MISC,
+		[FLM_UNIT_SYS] = FLM_OP_SYS,
+	};
+
+	if (insn != FLM_INSN_SYNC && FLM_GET_HEAD(c->words, OP) != ops[c->unit])
+		verify_fail(c, "an instruction of another unit");
+	if ((FLM_GET_HEAD(c->words, WAIT) | FLM_GET_HEAD(c->words, RELEASE)) >> c->unit & 1)
+		verify_fail(c, "it waits for its own unit");
+}
+
 static void check_insn(struct check *c, int insn)
 {
 	struct form any = { 0 };
 
+	check_unit(c, insn);
+	if (is_skipped(c))
+		return;
 	/* The card looks at terms even where a size is zero and nothing else is looked at. */
 	for (uint32_t i = 0; i < FLM_GET_HEAD(c->words, TERMS); i++) {
 		const uint32_t *term = c->words + c->fixed + 2 * i;
@@ -293,10 +311,7 @@ static void check_stream(struct check *c, const struct stream *s)
 			check_loop(c);
 		else if (insn == FLM_INSN_END)
 			open = check_end(c);
-		else if (FLM_GET_HEAD(c->words, WAIT) >> c->unit & 1 ||
-			 FLM_GET_HEAD(c->words, RELEASE) >> c->unit & 1)
-			verify_fail(c, "it waits for its own unit");
-		else if (!is_skipped(c))
+		else
 			check_insn(c, insn);
 		c->at += words;
 		if (open && c->at >= s->count)

@@ -29,6 +29,11 @@ for pass in tile place emit; do
 		--card tiny --hadamard auto -d $pass
 done
 
+# Whoever only waits or releases does so by a sync; ld.kv's queries count with a mask only.
+"$cc" tests/data/fables-3m -d emit >"$work/emit"
+claim "no instruction has a size of zero" \
+	test -z "$(grep -E ' (rows|cols|bytes|strips|count|positions|tokens)=(0/|[^ ]*/0( |$))' "$work/emit")"
+rm "$work/emit"
 "$cc" tests/data/fables-3m -o "$work/a.flm" --threads 1 --json >"$work/a.json"
 "$cc" tests/data/fables-3m -o "$work/b.flm" --threads 2 --no-progress >/dev/null
 ok "the same model gives the same file, whatever the threads" cmp "$work/a.flm" "$work/b.flm"

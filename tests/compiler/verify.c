@@ -404,6 +404,33 @@ static void check_blind(struct plan *p, const char *path)
 	pass_unload(&l);
 }
 
+/* MM has nothing to do for a token: its stream of entry 1 is an END, or this and an END. */
+static void check_foreign(struct plan *p)
+{
+	struct stream *mm = &p->streams[1][FLM_UNIT_MM], old = *mm;
+	uint32_t words[FLM_WORDS_MAX + 1];
+	static const struct {
+		const char *text;
+		int verdict;
+	} rows[] = {
+		{ "sync", 0 }, { "mm.pv dim=1", 0 }, { "sync wait=mm", 9 }, { "sync wait=ld", 9 },
+		{ "sync release=ld", 9 }, { "misc.fill", 9 }, { "mv.pv dim=1", 9 },
+		{ "ld rows=0/0", 9 }, { "barrier", 9 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char error[FLM_TEXT_BYTES];
+		int n = flm_isa_parse(rows[i].text, words, FLM_WORDS_MAX, error);
+
+		words[n] = (uint32_t)FLM_OP_END << FLM_HEAD_OP_LO;
+		mm->words = words;
+		mm->count = n + 1;
+		ok(n > 0 && verdict(p) == rows[i].verdict, "'%s' in MM's stream is %s", rows[i].text,
+		   rows[i].verdict ? "rejected" : "accepted");
+	}
+	*mm = old;
+}
+
 int main(void)
 {
 	char path[] = "/tmp/flightllm-verify.XXXXXX";
@@ -417,6 +444,7 @@ int main(void)
 	close(fd);
 	p = build(card_find("tiny"), "tiny", path);
 	ok(verdict(p) == 0, "the program as it was emitted is accepted");
+	check_foreign(p);
 	save(p, copy, false);
 	while (tried < MUTATIONS) {
 		const char *what = mutate(p, draw(15));
