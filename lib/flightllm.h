@@ -340,8 +340,9 @@ int flm_model_probe(const char *path, struct flm_model_info *info, char **notes)
 
 /*
  * Checks the file, makes buffers, uploads them; the file is not needed afterwards. options may be
- * NULL. Errors of flm_model_probe() for the file, -EPROTO also when it is for another card; of
- * flm_bo_new() and flm_bo_write() for the card. On failure no buffer is left.
+ * NULL. Errors of flm_model_probe() for the file, -EPROTO also when it is for another card or
+ * needs a newer instruction set than the card has; of flm_bo_new() and flm_bo_write() for the
+ * card. On failure no buffer is left.
  */
 int flm_model_load(struct flm_device *device, const char *path,
 		   const struct flm_load_options *options, struct flm_model **model);

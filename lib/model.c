@@ -163,6 +163,13 @@ static int fits_card(const struct image *image, struct flm_device *device,
 		return flm_fail(-EPROTO, "%s was compiled for card %s (%u cores), this is %s (%u "
 				"cores); compile it with --card %s", image->path, model->info.card,
 				model->info.cores, card.card, card.cores, card.card);
+	/* Another major is refused with the file, or with the card. */
+	if (le16toh(image->file->isa_minor) > card.isa_minor)
+		return flm_fail(-EPROTO, "%s: needs instruction set %u.%u, card %s has %u.%u; compile it "
+				"with the flightllm-cc of the card's release, or update the card",
+				image->path, le16toh(image->file->isa_major),
+				le16toh(image->file->isa_minor), card.node, card.isa_major,
+				card.isa_minor);
 	return 0;
 }
 

@@ -139,6 +139,7 @@ header() {
 cp fables.flm newer.flm && printf '\x09' | dd of=newer.flm bs=1 seek=8 conv=notrunc status=none
 cp fables.flm isa.flm && printf '\x09' | dd of=isa.flm bs=1 seek=12 conv=notrunc status=none
 cp fables.flm unknown-card.flm && header unknown-card.flm 'substr($h, 16, 16) = pack("a16", "u55")'
+cp fables.flm newer-isa.flm && header newer-isa.flm 'substr($h, 14, 2) = pack("v", 9)'
 head -c 1000000 fables.flm >cut.flm
 cp fables.flm damaged.flm && printf 'damage' | dd of=damaged.flm bs=1 seek=2000000 conv=notrunc status=none
 : >empty.flm
@@ -166,6 +167,10 @@ refused 1 "the model has no tokenizer" "perplexity: a model without tokenizer" \
 	flightllm perplexity tiny.flm --emulate --file "$model/eval.txt"
 refused 8 "was compiled for card u280 (3 cores), this is tiny (2 cores); compile it with --card tiny" \
 	"a model for another card" flightllm run fables.flm --emulate=tiny
+for c in run bench "perplexity --file $model/eval.txt"; do
+	refused 8 "newer-isa.flm: needs instruction set 1.9, card emulate:u280 has 1.1; compile it with the" \
+		"$c: a model for a newer card" flightllm $c newer-isa.flm --emulate
+done
 refused 8 "unknown-card.flm was compiled for card u55; no card is called 'u55'; u280, vhk158, u280x and tiny are" \
 	"a model for a card that nobody knows" flightllm run unknown-card.flm --emulate
 

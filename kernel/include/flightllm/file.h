@@ -26,8 +26,8 @@ struct flm_file {
 	__u8 magic[8];
 	__le16 major;		/* another major is refused, a newer minor is accepted */
 	__le16 minor;
-	__le16 isa_major;
-	__le16 isa_minor;
+	__le16 isa_major;	/* what its program needs: another major is refused, */
+	__le16 isa_minor;	/* and a minor above that of the card */
 	__u8 card[16];		/* profile it was mapped for, zero-terminated */
 	__le32 cores;
 	__le32 sections;
