@@ -2,8 +2,9 @@
 /*
  * The card as an object: the one door to the emulator.
  *
- * flightllm-emu puts a vfio-user socket in front of it, lib/soft loads it into the process with dlopen. Everything a PCIe link carries passes here and nothing else does: register accesses, two
- * memory BARs, host memory that the card may reach, resets, interrupts.
+ * flightllm-emu puts a vfio-user socket in front of it, lib/soft loads it into the process with
+ * dlopen. Everything that a PCIe link carries passes here and nothing else does: register accesses,
+ * two memory BARs, host memory that the card may reach, resets, interrupts.
  *
  *	struct card_options options = { .profile = "u280" };
  *	struct card_host host = { .interrupt = ring_eventfd, .opaque = vm };
