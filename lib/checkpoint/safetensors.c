@@ -40,93 +40,6 @@ static const struct {
 	{ "C64", 64, 0, 0 },
 };
 
-/* ---- Files ---- */
-
-/* All bytes or a refusal; a file that ends early has been cut since it was opened. */
-static int read_all(int fd, const char *path, void *to, size_t bytes, uint64_t offset)
-{
-	char *p = to;
-
-	while (bytes) {
-		ssize_t n = pread(fd, p, bytes, offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return checkpoint_fail(-EIO, "%s: %s at byte %llu", path, strerror(errno),
-					       (unsigned long long)offset);
-		if (n == 0)
-			return checkpoint_fail(-EIO,
-					       "%s: it became shorter while it was read; fetch it again",
-					       path);
-		p += n;
-		offset += n;
-		bytes -= n;
-	}
-	return 0;
-}
-
-static int cannot_open(const char *path)
-{
-	int error = errno;
-
-	return checkpoint_fail(-error, "%s: %s; %s", path, strerror(error),
-			       error == EACCES ? "ask its owner to let you read it" :
-			       error == EMFILE ? "raise the limit of open files (ulimit -n)" :
-			       "fetch the model again");
-}
-
-/* A regular file of the directory, never a pipe that would block. Its descriptor, or -errno. */
-static int open_file(int dir, const char *name, const char *path, uint64_t *bytes)
-{
-	struct stat st;
-	int fd, ret;
-
-	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return cannot_open(path);
-	if (fstat(fd, &st) < 0)
-		ret = cannot_open(path);
-	else if (!S_ISREG(st.st_mode))
-		ret = checkpoint_fail(-EBADMSG, "%s: not a regular file; fetch it again", path);
-	else
-		ret = 0;
-	if (ret) {
-		close(fd);
-		return ret;
-	}
-	*bytes = st.st_size;
-	return fd;
-}
-
-int checkpoint_read_text(int dir, const char *name, const char *path, size_t limit, char **text,
-			 size_t *bytes)
-{
-	uint64_t size;
-	int fd, ret;
-
-	fd = open_file(dir, name, path, &size);
-	if (fd < 0)
-		return fd;
-	*text = NULL;
-	if (size > limit) {
-		ret = checkpoint_fail(-EBADMSG,
-				      "%s: it has %llu bytes, and at most %zu are read; is it the right file?",
-				      path, (unsigned long long)size, limit);
-	} else {
-		*text = malloc(size + 1);
-		ret = *text ? read_all(fd, path, *text, size, 0) : NO_MEMORY(path);
-	}
-	close(fd);
-	if (ret) {
-		free(*text);
-		return ret;
-	}
-	(*text)[size] = 0;
-	*bytes = size;
-	return 0;
-}
-
 /* ---- One tensor of a header ---- */
 
 static int tensor_dtype(struct tensor *t, const json_t *entry, const char *path, unsigned int *bits)
@@ -322,7 +235,7 @@ static int add_file(struct checkpoint *cp, int dir, const char *name)
 	}
 	cp->files = file;
 	file += cp->file_count;
-	fd = open_file(dir, name, path, &file->bytes);
+	fd = checkpoint_open_file(dir, name, path, &file->bytes);
 	if (fd < 0) {
 		free(path);
 		return fd;
@@ -335,7 +248,7 @@ static int add_file(struct checkpoint *cp, int dir, const char *name)
 		return checkpoint_fail(-EBADMSG,
 				       "%s: it has %llu bytes, too few for safetensors; fetch it again",
 				       path, (unsigned long long)file->bytes);
-	ret = read_all(fd, path, &length, sizeof(length), 0);
+	ret = checkpoint_read_all(fd, path, &length, sizeof(length), 0);
 	if (ret)
 		return ret;
 	if (!memcmp(&length, "version ", 8))
@@ -355,7 +268,7 @@ static int add_file(struct checkpoint *cp, int dir, const char *name)
 	text = malloc(length + 1);
 	if (!text)
 		return NO_MEMORY(path);
-	ret = read_all(fd, path, text, length, 8);
+	ret = checkpoint_read_all(fd, path, text, length, 8);
 	if (!ret)
 		ret = parse_header(cp, text, length);
 	free(text);
@@ -553,7 +466,7 @@ static int read_safetensors(const struct checkpoint *cp, const struct tensor *t,
 
 	for (; count; count -= n, first += n, out += n) {
 		n = count < ELEMENTS_AT_ONCE ? count : ELEMENTS_AT_ONCE;
-		ret = read_all(file->fd, file->path, in, n * each, t->begin + first * each);
+		ret = checkpoint_read_all(file->fd, file->path, in, n * each, t->begin + first * each);
 		if (ret)
 			return ret;
 		if (t->type == CHECKPOINT_F32)

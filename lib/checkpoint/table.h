@@ -2,7 +2,7 @@
 /*
  * What the checkpoint files share: the table of tensors between those who fill it (safetensors, the
  * synthetic shapes) and those who look into it. A new file format adds a filler and a read
- * function, a new architecture adds rows to checkpoint_shapes.c; nothing here changes.
+ * function, a new architecture adds rows to shapes.c; nothing here changes.
  */
 #ifndef CHECKPOINT_TABLE_H
 #define CHECKPOINT_TABLE_H
@@ -53,32 +53,42 @@ struct wanted {
 	enum tensor_use use;
 };
 
+/* ---- table.c ---- */
+
 /* Keeps the text for checkpoint_error() and returns code. */
 __attribute__((format(printf, 2, 3)))
 int checkpoint_fail(int code, const char *format, ...);
 
-/* checkpoint.c */
 struct tensor *checkpoint_add(struct checkpoint *cp, const char *name);
 int checkpoint_sort(struct checkpoint *cp);
 struct tensor *checkpoint_find(const struct checkpoint *cp, const char *name);
 
-/* checkpoint_config.c: text of a config.json; path is for messages. */
+/* ---- file.c ---- */
+
+/* A regular file of the directory, never a pipe that would block. Its descriptor, or -errno. */
+int checkpoint_open_file(int dir, const char *name, const char *path, uint64_t *bytes);
+/* All bytes or a refusal; a file that ends early has been cut since it was opened. */
+int checkpoint_read_all(int fd, const char *path, void *to, size_t bytes, uint64_t offset);
+/* A whole small file of the directory, with a 0 behind it; the caller frees. */
+int checkpoint_read_text(int dir, const char *name, const char *path, size_t limit, char **text,
+			 size_t *bytes);
+
+/* ---- Those who fill it and who look into it ---- */
+
+/* config.c: text of a config.json; path is for messages. */
 int checkpoint_parse_config(const char *text, size_t bytes, const char *path,
 			    struct checkpoint_config *config);
 
-/* checkpoint_shapes.c: false behind the last tensor. */
+/* shapes.c: false behind the last tensor. */
 bool checkpoint_wanted(const struct checkpoint_config *config, unsigned int index,
 		       struct wanted *wanted);
 /* The whole table against the architecture's. */
 int checkpoint_match(const struct checkpoint *cp);
 
-/* checkpoint_tokenizer.c: the form of a chat, from the directory's tokenizer_config.json. */
+/* tokenizer.c: the form of a chat, from the directory's tokenizer_config.json. */
 int checkpoint_read_chat(struct checkpoint *cp, int dir);
 
-/* checkpoint_safetensors.c: fills files and tensors from the directory. */
+/* safetensors.c: fills files and tensors from the directory. */
 int checkpoint_read_directory(struct checkpoint *cp, int dir);
-/* A whole small file of the directory, with a 0 behind it; the caller frees. */
-int checkpoint_read_text(int dir, const char *name, const char *path, size_t limit, char **text,
-			 size_t *bytes);
 
 #endif

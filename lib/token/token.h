@@ -2,8 +2,8 @@
 /*
  * The tokenizer, inside: what its files share. What programs call is in lib/flightllm.h.
  *
- * lib/token/model.c reads the model, lib/token/token.c encodes, lib/token/text.c decodes. A tokenizer
- * does not change after flm_tokenizer_new(), so any number of threads may use one.
+ * model.c reads the model, token.c encodes, text.c decodes. A tokenizer does not change after
+ * flm_tokenizer_new(), so any number of threads may use one.
  */
 #ifndef LIB_TOKEN_H
 #define LIB_TOKEN_H

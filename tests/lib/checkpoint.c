@@ -761,7 +761,7 @@ static void synthetic(void)
 	ok(checkpoint_synthetic("llama3", 1, error, sizeof(error), &cp) == -EINVAL && !cp &&
 	   strstr(error, "no synthetic model llama3; there are llama2-7b,"), "another is refused");
 
-	/* Worked out by hand from the paragraph on top of checkpoint_synthetic.c. */
+	/* Worked out by hand from the paragraph on top of checkpoint/synthetic.c. */
 	if (checkpoint_synthetic("tiny", 7, error, sizeof(error), &cp) ||
 	    checkpoint_synthetic("tiny", 8, error, sizeof(error), &other))
 		die(error);
