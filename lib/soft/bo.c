@@ -16,29 +16,6 @@
 
 #define MAP_SHIFT 40		/* mmap offset of a buffer: its handle, shifted so far */
 
-void *soft_dma_new(struct soft *soft, uint64_t bytes)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return NULL;
-	if (soft->card_dma_map(soft->card, (uintptr_t)memory, bytes, memory,
-			       CARD_DMA_READ | CARD_DMA_WRITE)) {
-		munmap(memory, bytes);
-		return NULL;
-	}
-	return memory;
-}
-
-void soft_dma_free(struct soft *soft, void *memory, uint64_t bytes)
-{
-	if (!memory)
-		return;
-	soft->card_dma_unmap(soft->card, (uintptr_t)memory, bytes);
-	munmap(memory, bytes);
-}
-
 /* ---- Card memory: first fit over extents ---- */
 
 static uint64_t region_largest(const struct soft_region *region)
@@ -118,7 +95,7 @@ void soft_bo_put(struct soft *soft, struct soft_bo *bo)
 	free(bo);
 }
 
-static int bo_handle(struct soft *soft, struct soft_bo *bo)
+int soft_bo_handle(struct soft *soft, struct soft_bo *bo)
 {
 	uint32_t i;
 	struct soft_bo **more;
@@ -165,38 +142,40 @@ static int bo_host(struct soft *soft, struct soft_bo *bo)
 	return 0;
 }
 
-int soft_bo_create(struct soft *soft, struct drm_flightllm_bo_create *args)
+/* The placement that an ioctl names: its region, NULL for host memory, or -EINVAL. */
+static int bo_place(struct soft *soft, const struct drm_flightllm_bo_create *args,
+		    struct soft_region **region)
 {
-	struct soft_region *region = NULL;
-	uint64_t block = FLM_HOST_BLOCK, limit = SOFT_HOST_MAX;
-	struct soft_bo *bo;
-	int ret;
-
-	if (!args->size || args->flags & ~(DRM_FLIGHTLLM_BO_VISIBLE | DRM_FLIGHTLLM_BO_USERPTR) ||
-	    args->user_address || args->reserved[0] || args->reserved[1])
+	*region = NULL;
+	if (args->placement != DRM_FLIGHTLLM_BO_HBM && args->core)
 		return -EINVAL;
-	if (args->flags & DRM_FLIGHTLLM_BO_USERPTR)
-		return -EOPNOTSUPP;
 	switch (args->placement) {
 	case DRM_FLIGHTLLM_BO_HBM:
 		if (args->core >= soft->cores)
 			return -EINVAL;
-		region = region_find(soft, FLM_REGION_HBM + args->core);
-		break;
+		*region = region_find(soft, FLM_REGION_HBM + args->core);
+		return 0;
 	case DRM_FLIGHTLLM_BO_DDR:
-		region = region_find(soft, FLM_REGION_DDR);
-		break;
+		*region = region_find(soft, FLM_REGION_DDR);
+		return 0;
 	case DRM_FLIGHTLLM_BO_HOST:
-		break;
-	default:
-		return -EINVAL;
+		return 0;
 	}
-	if (args->placement != DRM_FLIGHTLLM_BO_HBM && args->core)
-		return -EINVAL;
-	if (region) {
-		block = region->block;
-		limit = region->size;
-	}
+	return -EINVAL;
+}
+
+int soft_bo_new(struct soft *soft, struct drm_flightllm_bo_create *args, struct soft_bo **out)
+{
+	struct soft_region *region;
+	uint64_t block, limit;
+	struct soft_bo *bo;
+	int ret;
+
+	ret = bo_place(soft, args, &region);
+	if (ret)
+		return ret;
+	block = region ? region->block : FLM_HOST_BLOCK;
+	limit = region ? region->size : SOFT_HOST_MAX;
 	if (args->size > limit)
 		return -E2BIG;
 	bo = calloc(1, sizeof(*bo));
@@ -212,25 +191,17 @@ int soft_bo_create(struct soft *soft, struct drm_flightllm_bo_create *args)
 				  region->visible : region->size, &bo->address);
 	else
 		ret = bo_host(soft, bo);
-	if (ret) {
-		if (region) {
-			args->total = region->size;
-			args->free = region->size - region->used;
-			args->largest = region_largest(region);
-		}
-		free(bo);
-		return ret;
+	if (!ret) {
+		*out = bo;
+		return 0;
 	}
-	ret = region ? soft_job_clear(soft, bo) : 0;
-	if (!ret)
-		ret = bo_handle(soft, bo);
-	if (ret) {
-		soft_bo_put(soft, bo);
-		return ret;
+	if (region) {
+		args->total = region->size;
+		args->free = region->size - region->used;
+		args->largest = region_largest(region);
 	}
-	args->size = bo->bytes;
-	args->handle = bo->handle;
-	return 0;
+	free(bo);
+	return ret;
 }
 
 int soft_bo_close(struct soft *soft, const struct drm_gem_close *args)
@@ -242,9 +213,6 @@ int soft_bo_close(struct soft *soft, const struct drm_gem_close *args)
 	soft->bos[args->handle - 1] = NULL;
 	bo->handle = 0;
 	soft_bo_put(soft, bo);
-	for (unsigned int i = 0; i < SOFT_CONTEXTS; i++)
-		if (soft->contexts[i])
-			soft_retire(soft, soft->contexts[i]);
 	return 0;
 }
 

@@ -22,14 +22,9 @@
 _Static_assert(SOFT_SLOTS * sizeof(struct flm_slot) == 4096, "a ring is a page");
 _Static_assert(SOFT_SLOTS * sizeof(struct flm_done) == 4096, "so are its completions");
 
-static struct soft_queue *queue_find(struct soft *soft, uint32_t id)
+struct soft_queue *soft_queue_find(struct soft *soft, uint32_t id)
 {
 	return id && id <= SOFT_QUEUES ? soft->queues[id - 1] : NULL;
-}
-
-uint32_t soft_queue_head(const struct soft_queue *queue)
-{
-	return le32toh(__atomic_load_n(&queue->status->head, __ATOMIC_ACQUIRE));
 }
 
 /* ---- Queues ---- */
@@ -132,7 +127,7 @@ static void queue_free(struct soft *soft, struct soft_queue *queue)
 
 int soft_queue_destroy(struct soft *soft, const struct drm_flightllm_queue_destroy *args)
 {
-	struct soft_queue *queue = queue_find(soft, args->id);
+	struct soft_queue *queue = soft_queue_find(soft, args->id);
 
 	if (args->pad)
 		return -EINVAL;
@@ -251,9 +246,16 @@ static void ring_doorbell(struct soft *soft, const struct soft_queue *queue)
 		soft_write(soft, FLM_REG_KICK, queue->number);
 }
 
+void soft_queue_post(struct soft *soft, struct soft_queue *queue,
+		     const struct drm_flightllm_job *job)
+{
+	write_slot(queue, job);
+	ring_doorbell(soft, queue);
+}
+
 int soft_submit(struct soft *soft, struct drm_flightllm_submit *args)
 {
-	struct soft_queue *queue = queue_find(soft, args->queue);
+	struct soft_queue *queue = soft_queue_find(soft, args->queue);
 	struct drm_flightllm_job job;
 	int ret;
 
@@ -327,7 +329,7 @@ int soft_wait(struct soft *soft, struct drm_flightllm_wait *args)
 		int ret = -EAGAIN;
 
 		pthread_mutex_lock(&soft->lock);
-		queue = queue_find(soft, args->queue);
+		queue = soft_queue_find(soft, args->queue);
 		if (args->flags || args->pad || args->reserved[0] || args->reserved[1])
 			ret = -EINVAL;
 		else if (!queue)
@@ -349,7 +351,7 @@ int soft_wait(struct soft *soft, struct drm_flightllm_wait *args)
 
 int soft_stop(struct soft *soft, const struct drm_flightllm_stop *args)
 {
-	struct soft_queue *queue = queue_find(soft, args->queue);
+	struct soft_queue *queue = soft_queue_find(soft, args->queue);
 
 	if (args->pad)
 		return -EINVAL;
@@ -360,62 +362,6 @@ int soft_stop(struct soft *soft, const struct drm_flightllm_stop *args)
 	if (le64toh(queue->status->stop) < args->seqno)
 		__atomic_store_n(&queue->status->stop, htole64(args->seqno), __ATOMIC_SEQ_CST);
 	return 0;
-}
-
-/* ---- The driver's own queue ---- */
-
-static int own_init(struct soft *soft)
-{
-	struct drm_flightllm_context_create context = { 0 };
-	struct drm_flightllm_queue_create queue = {
-		.kind = DRM_FLIGHTLLM_QUEUE_COPY, .priority = 1 };
-	int ret;
-
-	if (soft->own)
-		return 0;
-	ret = soft_context_create(soft, &context);
-	if (ret)
-		return ret;
-	queue.context = context.id;
-	ret = soft_queue_create(soft, &queue);
-	if (ret) {
-		soft_context_free(soft, soft->contexts[context.id - 1]);
-		return ret;
-	}
-	soft->own = soft->contexts[context.id - 1];
-	soft->own_queue = queue.id;
-	return 0;
-}
-
-int soft_job_clear(struct soft *soft, struct soft_bo *bo)
-{
-	struct drm_flightllm_job job = { .op = DRM_FLIGHTLLM_JOB_FILL, .bytes = bo->bytes };
-	struct soft_binding *target;
-	struct soft_queue *queue;
-	uint32_t slot;
-	int ret = own_init(soft);
-
-	if (ret)
-		return ret;
-	target = &soft->own->now[0];
-	*target = (struct soft_binding) {
-		.bo = bo, .length = bo->bytes, .rights = FLM_RIGHT_W,
-	};
-	ret = soft_generation_make(soft, soft->own);
-	memset(target, 0, sizeof(*target));
-	if (ret)
-		return ret;
-	queue = queue_find(soft, soft->own_queue);
-	slot = queue->tail;
-	write_slot(queue, &job);
-	ring_doorbell(soft, queue);
-	while (soft_queue_head(queue) == slot)
-		soft_sleep(soft, soft_events(soft), soft_now_ns() + 1000000);
-	if (le32toh(queue->done[slot % SOFT_SLOTS].status) != FLM_STATUS_DONE)
-		ret = -EIO;
-	/* Whatever came of it, only the caller has the buffer now. */
-	soft_generation_empty(soft, soft->own);
-	return ret;
 }
 
 void soft_job_fini(struct soft *soft)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The card in the process: loads libflightllm-card.so and answers the driver's ioctls over it. This
- * file is the device: its registers, interrupts and queries, and which function answers which
- * ioctl. One lock is held in all of them but WAIT.
+ * file is the device: its queries, and which function answers which ioctl. One lock is held in all
+ * of them except WAIT.
  */
 #include <dlfcn.h>
 #include <endian.h>
@@ -11,87 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <drm/flightllm_accel.h>
 
 #include "lib/internal.h"
 #include "lib/soft/soft.h"
-
-#define STEP_NS		50000000	/* tokens may come without an interrupt: look so often */
-#define STRIDE_MAX	4096
-
-uint32_t soft_read(struct soft *soft, uint32_t reg)
-{
-	uint32_t value;
-
-	soft->card_reg_read(soft->card, reg, &value, 4);
-	return value;
-}
-
-uint64_t soft_read64(struct soft *soft, uint32_t reg)
-{
-	uint64_t value;
-
-	soft->card_reg_read(soft->card, reg, &value, 8);
-	return value;
-}
-
-void soft_write(struct soft *soft, uint32_t reg, uint32_t value)
-{
-	soft->card_reg_write(soft->card, reg, &value, 4);
-}
-
-void soft_write64(struct soft *soft, uint32_t reg, uint64_t value)
-{
-	soft->card_reg_write(soft->card, reg, &value, 8);
-}
-
-/* ---- Interrupts ---- */
-
-static void on_card_interrupt(void *opaque, unsigned int vector)
-{
-	struct soft *soft = opaque;
-
-	(void)vector;
-	pthread_mutex_lock(&soft->wake);
-	soft->events++;
-	pthread_cond_broadcast(&soft->woken);
-	pthread_mutex_unlock(&soft->wake);
-}
-
-int64_t soft_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
-void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline)
-{
-	int64_t until = soft_now_ns() + STEP_NS;
-	struct timespec time;
-
-	if (until > deadline)
-		until = deadline;
-	time = (struct timespec) { .tv_sec = until / 1000000000, .tv_nsec = until % 1000000000 };
-	pthread_mutex_lock(&soft->wake);
-	if (soft->events == events && until > 0)
-		pthread_cond_timedwait(&soft->woken, &soft->wake, &time);
-	pthread_mutex_unlock(&soft->wake);
-}
-
-uint64_t soft_events(struct soft *soft)
-{
-	uint64_t events;
-
-	pthread_mutex_lock(&soft->wake);
-	events = soft->events;
-	pthread_mutex_unlock(&soft->wake);
-	return events;
-}
 
 /* ---- Queries ---- */
 
@@ -225,25 +150,22 @@ static int dev_query(struct soft *soft, struct drm_flightllm_dev_query *args)
 	return 0;
 }
 
-int soft_array_row(uint64_t pointer, uint32_t stride, uint32_t i, void *row, uint32_t bytes)
+/* What a closed buffer's handle alone kept alive goes, and contexts let go of the rest. */
+static int bo_close(struct soft *soft, const struct drm_gem_close *args)
 {
-	const uint8_t *from = (const uint8_t *)(uintptr_t)pointer + (uint64_t)stride * i;
+	int ret = soft_bo_close(soft, args);
 
-	memset(row, 0, bytes);
-	if (stride > STRIDE_MAX)
-		return -E2BIG;
-	memcpy(row, from, stride < bytes ? stride : bytes);
-	for (uint32_t at = bytes; at < stride; at++)
-		if (from[at])
-			return -E2BIG;
-	return 0;
+	for (unsigned int i = 0; !ret && i < SOFT_CONTEXTS; i++)
+		if (soft->contexts[i])
+			soft_retire(soft, soft->contexts[i]);
+	return ret;
 }
 
 static int locked_ioctl(struct soft *soft, unsigned long request, void *argument)
 {
 	switch (request) {
 	case DRM_IOCTL_GEM_CLOSE:
-		return soft_bo_close(soft, argument);
+		return bo_close(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_DEV_QUERY:
 		return dev_query(soft, argument);
 	case DRM_IOCTL_FLIGHTLLM_BO_CREATE:
@@ -388,7 +310,7 @@ static void find_regions(struct soft *soft)
 int soft_open(const char *profile, struct seam *seam)
 {
 	struct card_options options = { .profile = profile };
-	struct card_host host = { .interrupt = on_card_interrupt };
+	struct card_host host = { .interrupt = soft_interrupt };
 	char error[CARD_ERROR_BYTES];
 	pthread_condattr_t attributes;
 	struct soft *soft;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The seam's second side: what the kernel driver does, done over a card in the process. soft.c is
- * the device, soft_bo.c memory and buffers, soft_context.c contexts, soft_job.c queues and jobs.
- * Bus addresses are addresses of the process.
+ * The seam's second side: what the kernel driver does, done over a card in the process. Each file
+ * calls those before it: card.c the card, bo.c memory and buffers, context.c contexts, job.c queues
+ * and jobs, engine.c the driver's own queue, soft.c the device. Bus addresses are addresses of the
+ * process.
  */
 #ifndef LIB_SOFT_H
 #define LIB_SOFT_H
 
+#include <endian.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -123,6 +125,14 @@ struct soft {
 	uint64_t events;		/* interrupts so far */
 };
 
+/* ---- card.c ---- */
+
+/* Slots of a queue that the card has finished. */
+static inline uint32_t soft_queue_head(const struct soft_queue *queue)
+{
+	return le32toh(__atomic_load_n(&queue->status->head, __ATOMIC_ACQUIRE));
+}
+
 uint32_t soft_read(struct soft *soft, uint32_t reg);
 uint64_t soft_read64(struct soft *soft, uint32_t reg);
 void soft_write(struct soft *soft, uint32_t reg, uint32_t value);
@@ -131,9 +141,16 @@ void soft_write64(struct soft *soft, uint32_t reg, uint64_t value);
 /* CLOCK_MONOTONIC. */
 int64_t soft_now_ns(void);
 
+/* struct card_host's interrupt. */
+void soft_interrupt(void *soft, unsigned int vector);
+
 /* Interrupts so far, and sleep until there are more, or for a moment, at most until deadline. */
 uint64_t soft_events(struct soft *soft);
 void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline);
+
+/* Memory that the card can reach, page-aligned and zero; NULL when there is none left. */
+void *soft_dma_new(struct soft *soft, uint64_t bytes);
+void soft_dma_free(struct soft *soft, void *memory, uint64_t bytes);
 
 /*
  * Row i of an array {pointer, count, stride} as a structure of `bytes`: what a shorter stride
@@ -141,23 +158,23 @@ void soft_sleep(struct soft *soft, uint64_t events, int64_t deadline);
  */
 int soft_array_row(uint64_t pointer, uint32_t stride, uint32_t i, void *row, uint32_t bytes);
 
-/* ---- soft_bo.c; the lock is held from here on, but for soft_bo_map() and soft_wait() ---- */
+/* ---- bo.c; the lock is held from here on, except in soft_bo_map() and soft_wait() ---- */
 
 struct drm_flightllm_bo_create;
 struct drm_flightllm_bo_info;
 struct drm_flightllm_bo_mmap_offset;
 struct drm_gem_close;
 
-/* Memory that the card can reach, page-aligned and zero; NULL when there is none left. */
-void *soft_dma_new(struct soft *soft, uint64_t bytes);
-void soft_dma_free(struct soft *soft, void *memory, uint64_t bytes);
-
 /* By handle, NULL if there is none. */
 struct soft_bo *soft_bo_find(struct soft *soft, uint32_t handle);
 void soft_bo_put(struct soft *soft, struct soft_bo *bo);
 
+/* A buffer with one reference, not zeroed; args->flags is checked. 0 or -errno. */
+int soft_bo_new(struct soft *soft, struct drm_flightllm_bo_create *args, struct soft_bo **bo);
+/* Gives it a handle, which takes the reference over. */
+int soft_bo_handle(struct soft *soft, struct soft_bo *bo);
+
 /* The ioctls: 0 or -errno. */
-int soft_bo_create(struct soft *soft, struct drm_flightllm_bo_create *args);
 int soft_bo_close(struct soft *soft, const struct drm_gem_close *args);
 int soft_bo_mmap_offset(struct soft *soft, struct drm_flightllm_bo_mmap_offset *args);
 int soft_bo_info(struct soft *soft, struct drm_flightllm_bo_info *args);
@@ -165,7 +182,7 @@ int soft_bo_info(struct soft *soft, struct drm_flightllm_bo_info *args);
 /* struct seam's map. */
 void *soft_bo_map(void *handle, uint64_t offset, uint64_t bytes);
 
-/* ---- soft_context.c ---- */
+/* ---- context.c ---- */
 
 struct drm_flightllm_context_create;
 struct drm_flightllm_context_destroy;
@@ -189,7 +206,7 @@ int soft_context_destroy(struct soft *soft, const struct drm_flightllm_context_d
 int soft_segment_bind(struct soft *soft, struct drm_flightllm_segment_bind *args);
 int soft_fault_query(struct soft *soft, struct drm_flightllm_fault_query *args);
 
-/* ---- soft_job.c ---- */
+/* ---- job.c ---- */
 
 struct drm_flightllm_queue_create;
 struct drm_flightllm_queue_destroy;
@@ -197,8 +214,13 @@ struct drm_flightllm_stop;
 struct drm_flightllm_submit;
 struct drm_flightllm_wait;
 
-/* Slots that the card has finished. */
-uint32_t soft_queue_head(const struct soft_queue *queue);
+/* By id, NULL if there is none. */
+struct soft_queue *soft_queue_find(struct soft *soft, uint32_t id);
+
+/* A job that was checked, into a queue that has room. */
+struct drm_flightllm_job;
+void soft_queue_post(struct soft *soft, struct soft_queue *queue,
+		     const struct drm_flightllm_job *job);
 
 int soft_queue_create(struct soft *soft, struct drm_flightllm_queue_create *args);
 int soft_queue_destroy(struct soft *soft, const struct drm_flightllm_queue_destroy *args);
@@ -206,10 +228,12 @@ int soft_submit(struct soft *soft, struct drm_flightllm_submit *args);
 int soft_wait(struct soft *soft, struct drm_flightllm_wait *args);
 int soft_stop(struct soft *soft, const struct drm_flightllm_stop *args);
 
-/* Fills a buffer with zeroes before anybody sees it; afterwards nothing here refers to it. */
-int soft_job_clear(struct soft *soft, struct soft_bo *bo);
-
 /* Frees all queues and contexts. */
 void soft_job_fini(struct soft *soft);
+
+/* ---- engine.c ---- */
+
+/* BO_CREATE: a buffer in card memory is zeroed before it has a handle. */
+int soft_bo_create(struct soft *soft, struct drm_flightllm_bo_create *args);
 
 #endif
