@@ -11,21 +11,6 @@
 
 #include "lib/internal.h"
 
-int device_ask(struct flm_device *device, unsigned long request, void *argument, const char *name)
-{
-	int ret = device->seam.ioctl(device->seam.handle, request, argument);
-
-	if (ret == -ENODEV || ret == -EIO)
-		return flm_fail(-ECANCELED, "%s: the card is gone or has failed; see 'dmesg'",
-				device->node);
-	if (ret == -ECANCELED)
-		return flm_fail(ret, "%s: " RESET_TEXT, device->node);
-	if (ret == -EBUSY)
-		return flm_fail(ret, "%s: %s: the card is being reset, or its queue is full; try again in "
-				"a moment", device->node, name);
-	return ret ? flm_fail(ret, "%s: %s: %s", device->node, name, strerror(-ret)) : 0;
-}
-
 static int query(struct flm_device *device, uint32_t type, void *answer, size_t bytes)
 {
 	struct drm_flightllm_dev_query query = {

@@ -102,10 +102,14 @@ int device_ask(struct flm_device *device, unsigned long request, void *argument,
  */
 unsigned int device_points(struct flm_device *device, unsigned int wanted);
 
-void copy_fini(struct flm_device *device);
+/* A buffer and its end, for who keeps count of resets: everybody else calls flm_bo_new(). */
+int bo_new(struct flm_device *device, enum flm_placement placement, unsigned int core,
+	   uint64_t bytes, struct flm_bo **bo);
+void bo_free(struct flm_bo *bo);
 
-/* Maps a host buffer, once: bo->memory. */
+/* Maps a host buffer, once: bo->memory. _locked: with the device's lock, or nobody else has it. */
 int bo_map(struct flm_bo *bo);
+int bo_map_locked(struct flm_bo *bo);
 
 /* True when the buffer lies in card memory that a reset has wiped. */
 bool bo_is_lost(const struct flm_bo *bo);
@@ -120,6 +124,9 @@ int context_unbind(struct flm_context *context, unsigned int segment);
 int queue_new_copy(struct flm_context *context, struct flm_queue **queue);
 int queue_copy(struct flm_queue *queue, unsigned int src_segment, uint64_t src_offset,
 	       unsigned int dst_segment, uint64_t dst_offset, uint64_t bytes, uint64_t *seqno);
+
+/* Ends the device's copying. */
+void copy_fini(struct flm_device *device);
 
 #define MODEL_BINDINGS_MAX 16
 
