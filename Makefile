@@ -46,6 +46,9 @@ SRC_checkpoint += lib/token/model.c lib/error.c
 SRC_front := emulator/main.c $(wildcard emulator/link/*.c)
 SRC_card := emulator/mem.c $(wildcard emulator/device/*.c emulator/core/*.c emulator/time/*.c)
 SRC_cc := $(wildcard compiler/*.c)
+# One CRC32C: of files, and of a card's copy queue.
+SRC_cc += lib/crc32c.c
+SRC_card += lib/crc32c.c
 SRC_tools := $(wildcard tools/*.c)
 SRC_ref := $(addprefix tests/ref/,ref_isa.c ref_pass.c ref_ops.c ref_mm.c ref_misc.c ref_model.c ref_model_file.c)
 SRC_tests := $(filter-out $(SRC_ref),$(foreach d,abi lib emulator compiler tools ref e2e,\

@@ -334,7 +334,6 @@ __attribute__((format(printf, 1, 2))) char *arena_printf(const char *format, ...
 /* Text as a JSON string, in quotes; a byte that is no UTF-8 becomes U+FFFD. */
 char *json_text(const char *text);
 void *arena_grow(void *old, size_t old_bytes, size_t bytes);
-uint32_t crc32c_of(uint32_t crc, const void *bytes, size_t count);	/* start with 0 */
 /* "1.5 GiB" */
 const char *bytes_text(uint64_t bytes, char text[32]);
 void put_le16(uint8_t *at, uint16_t value);

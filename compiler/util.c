@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What every pass needs: the one way out on a mistake, memory that is never given back,
- * checksums. die() may be called by any thread; the first one speaks and the process ends with
- * it.
+ * What every pass needs: the one way out on a mistake, memory that is never given back.
+ * die() may be called by any thread; the first one speaks and the process ends with it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -177,68 +176,6 @@ char *json_text(const char *text)
 	*at++ = '"';
 	*at = 0;
 	return out;
-}
-
-/* One table per byte of a 64-bit word, made on first use. */
-static uint32_t crc_table[8][256];
-
-static void crc_make(void)
-{
-	for (uint32_t i = 0; i < 256; i++) {
-		uint32_t c = i;
-
-		for (int bit = 0; bit < 8; bit++)
-			c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
-		crc_table[0][i] = c;
-	}
-	for (int t = 1; t < 8; t++)
-		for (uint32_t i = 0; i < 256; i++)
-			crc_table[t][i] = crc_table[t - 1][i] >> 8 ^
-					  crc_table[0][crc_table[t - 1][i] & 255];
-}
-
-static uint32_t crc_plain(uint32_t c, const uint8_t *p, size_t count)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, crc_make);
-	for (; count >= 8; count -= 8, p += 8) {
-		c ^= p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
-		c = crc_table[7][c & 255] ^ crc_table[6][c >> 8 & 255] ^
-		    crc_table[5][c >> 16 & 255] ^ crc_table[4][c >> 24] ^ crc_table[3][p[4]] ^
-		    crc_table[2][p[5]] ^ crc_table[1][p[6]] ^ crc_table[0][p[7]];
-	}
-	for (; count; count--)
-		c = c >> 8 ^ crc_table[0][(c ^ *p++) & 255];
-	return c;
-}
-
-#if defined(__x86_64__)
-__attribute__((target("sse4.2")))
-static uint32_t crc_fast(uint32_t c, const uint8_t *p, size_t count)
-{
-	uint64_t wide = c;
-
-	for (; count >= 8; count -= 8, p += 8) {
-		uint64_t word;
-
-		memcpy(&word, p, 8);
-		wide = __builtin_ia32_crc32di(wide, word);
-	}
-	c = wide;
-	for (; count; count--)
-		c = __builtin_ia32_crc32qi(c, *p++);
-	return c;
-}
-#endif
-
-uint32_t crc32c_of(uint32_t crc, const void *bytes, size_t count)
-{
-#if defined(__x86_64__)
-	if (__builtin_cpu_supports("sse4.2"))
-		return ~crc_fast(~crc, bytes, count);
-#endif
-	return ~crc_plain(~crc, bytes, count);
 }
 
 const char *bytes_text(uint64_t bytes, char text[32])

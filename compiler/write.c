@@ -17,6 +17,7 @@
 #include "compiler/cc.h"
 #include "compiler/output.h"
 #include "compiler/write.h"
+#include "lib/crc32c.h"
 
 #define STRIPS_A_TASK	4
 #define ROWS_A_TASK	64	/* of the embedding */
@@ -418,7 +419,7 @@ static uint32_t crc_of_section(struct work *w, const struct section_plan *s, uin
 		if (got <= 0)
 			die("%s: cannot read back: %s: choose another folder", w->path,
 			    got ? strerror(errno) : "it shrank");
-		crc = crc32c_of(crc, buffer, got);
+		crc = flm_crc32c(crc, buffer, got);
 		at += got;
 	}
 	return crc;
@@ -455,8 +456,8 @@ static void write_header(struct work *w)
 	put_le32((uint8_t *)&head.cores, p->card->cores);
 	put_le32((uint8_t *)&head.sections, p->section_count);
 	put_le64((uint8_t *)&head.bytes, p->file_bytes);
-	crc = crc32c_of(0, &head, sizeof(head));
-	put_le32((uint8_t *)&head.crc32c, crc32c_of(crc, table, rows));
+	crc = flm_crc32c(0, &head, sizeof(head));
+	put_le32((uint8_t *)&head.crc32c, flm_crc32c(crc, table, rows));
 	write_at(w, 0, &head, sizeof(head));
 	write_at(w, sizeof(head), table, rows);
 }

@@ -16,6 +16,7 @@
 
 #include <flightllm/isa.h>
 
+#include "lib/crc32c.h"
 #include "lib/image.h"
 #include "lib/internal.h"
 

@@ -22,9 +22,6 @@
 /* Sets the calling thread's error text and returns `error`. */
 __attribute__((format(printf, 2, 3))) int flm_fail(int error, const char *format, ...);
 
-/* CRC32C of bytes that follow those whose CRC is `before` (0 at the start). Any thread. */
-uint32_t flm_crc32c(uint32_t before, const void *memory, size_t bytes);
-
 /* flm_tokenizer_new() with its own place for the error's text. */
 int flm_tokenizer_load(const void *model, size_t bytes, char *text, size_t text_bytes,
 		       struct flm_tokenizer **tokenizer);

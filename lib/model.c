@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/crc32c.h"
 #include "lib/image.h"
 #include "lib/internal.h"
 #include "lib/token/token.h"

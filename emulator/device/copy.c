@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* Copy queues: bytes between segments, fills, checksums; a point every FLM_COPY_POINT bytes. */
 #include <endian.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "emulator/device/device.h"
+#include "lib/crc32c.h"
 
 #define BUFFER_BYTES 65536
 
@@ -13,21 +13,9 @@ struct copy {
 	struct flm_copy_slot slot;
 	unsigned int op;
 	uint64_t at, bytes;		/* moved, of all */
-	uint32_t crc;			/* so far, inverted */
+	uint32_t crc;			/* so far */
 	uint8_t buffer[BUFFER_BYTES];
 };
-
-static uint32_t crc_table[256];
-static pthread_once_t crc_once = PTHREAD_ONCE_INIT;
-
-static void make_crc_table(void)
-{
-	for (uint32_t i = 0; i < 256; i++) {
-		crc_table[i] = i;
-		for (int bit = 0; bit < 8; bit++)
-			crc_table[i] = crc_table[i] >> 1 ^ (crc_table[i] & 1 ? 0x82f63b78u : 0);
-	}
-}
 
 void copy_free(struct copy *copy)
 {
@@ -82,12 +70,11 @@ enum step copy_begin(struct card *card, struct queue *q, const struct flm_copy_s
 	copy = malloc(sizeof(*copy));
 	if (!copy)
 		return slot_fault(q, FLM_FAULT_INTERNAL, 0);
-	pthread_once(&crc_once, make_crc_table);
 	copy->slot = *slot;
 	copy->op = op;
 	copy->at = 0;
 	copy->bytes = le64toh(slot->bytes);
-	copy->crc = ~0u;
+	copy->crc = 0;
 	if (op == FLM_SLOT_FILL)
 		for (size_t i = 0; i < BUFFER_BYTES; i += 4)
 			memcpy(copy->buffer + i, &slot->fill, 4);
@@ -112,8 +99,7 @@ static int move(struct queue *q, struct copy *copy, uint64_t n)
 	if (copy->op != FLM_SLOT_CRC32C)
 		return space_write(&q->space, s->dst_core, le16toh(s->dst_segment), dst + copy->at,
 				   copy->buffer, n, f);
-	for (uint64_t i = 0; i < n; i++)
-		copy->crc = copy->crc >> 8 ^ crc_table[(copy->crc ^ copy->buffer[i]) & 0xff];
+	copy->crc = flm_crc32c(copy->crc, copy->buffer, n);
 	return 0;
 }
 
@@ -143,7 +129,7 @@ enum step copy_step(struct card *card, struct queue *q)
 	if (copy->at == copy->bytes) {
 		q->work.status = FLM_STATUS_DONE;
 		if (copy->op == FLM_SLOT_CRC32C)
-			q->work.value = ~copy->crc;
+			q->work.value = copy->crc;
 		return STEP_ENDED;
 	}
 	if (queue_is_stopped(card, q)) {

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lib/crc32c.h"
 #include "lib/image.h"
 #include "lib/internal.h"
 
