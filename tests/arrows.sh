@@ -18,8 +18,9 @@ arrow compiler "$contracts|compiler/|lib/flightllm_isa.h|lib/crc32c.h|lib/checkp
 arrow emulator "$contracts|emulator/|lib/flightllm_isa.h|lib/crc32c.h"
 # The rooms of the card: a link knows the card alone, execution knows no ring.
 arrow emulator/link "emulator/card.h|emulator/link/|flightllm/regs.h"
-arrow emulator/device "$contracts|emulator/|lib/crc32c.h"
+arrow emulator/device "$contracts|emulator/(device|core|time)/|emulator/(card.h|mem.h|profile.def)|lib/crc32c.h"
 arrow emulator/core "flightllm/|emulator/core/|emulator/mem.h"
+arrow emulator/time "emulator/time/"
 arrow tools "$contracts|tools/|lib/flightllm.h|lib/flightllm_isa.h|lib/checkpoint/checkpoint.h"
 arrow tests "$contracts|tests/|lib/|emulator/|compiler/|tools/"
 

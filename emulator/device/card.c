@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * The card as one object: made, reset, freed; the thread that keeps it (heartbeats, the slow part
- * of a reset). See card.h for what the world may do with it.
+ * The card as one object: made and freed, its door, and the thread that keeps it (heartbeats, late
+ * interrupts, the slow part of a reset). See card.h for what the world may do with it.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,140 +37,7 @@ static const struct profile *profile_find(const char *name)
 	return NULL;
 }
 
-/* ---- Telling ---- */
-
-static void send_interrupt(struct card *card, unsigned int vector)
-{
-	uint32_t bit = 1u << vector;
-	bool enabled;
-
-	if (card->vectors_masked & bit) {
-		card->vectors_pending |= bit;
-		card_trace(card, "interrupt vector=%u masked", vector);
-		return;
-	}
-	pthread_rwlock_rdlock(&card->dma.lock);
-	enabled = card->dma.enabled;
-	/* Before the host hears of it: whoever reads the trace then finds the line. */
-	card_trace(card, "interrupt vector=%u%s", vector, enabled ? "" : " held");
-	if (enabled) {
-		__atomic_fetch_add(&card->interrupts, 1, __ATOMIC_RELAXED);
-		if (card->host.interrupt)
-			card->host.interrupt(card->host.opaque, vector);
-	}
-	pthread_rwlock_unlock(&card->dma.lock);
-}
-
-void card_interrupt(struct card *card, unsigned int vector)
-{
-	unsigned int injected = injections_interrupt(&card->injections);
-
-	if (injected & 1u << INJECT_LOST_INTERRUPT)
-		return;
-	if (!(injected & 1u << INJECT_LATE_INTERRUPT)) {
-		send_interrupt(card, vector);
-		return;
-	}
-	card->late_vector = vector;
-	card->late_ns = wall_ns() + INJECT_LATE_MS * 1000000ll;
-	pthread_cond_signal(&card->idle);
-}
-
-void card_event(struct card *card, uint32_t bits)
-{
-	uint32_t rising = bits & ~card->events & card->event_enable;
-
-	card->events |= bits;
-	if (rising)
-		card_interrupt(card, 0);
-}
-
-void card_trace(struct card *card, const char *format, ...)
-{
-	va_list args;
-
-	if (!card->trace)
-		return;
-	va_start(args, format);
-	flockfile(card->trace);
-	fprintf(card->trace, "%lld ", (long long)(wall_ns() / 1000));
-	vfprintf(card->trace, format, args);
-	putc_unlocked('\n', card->trace);
-	funlockfile(card->trace);
-	va_end(args);
-}
-
-/* ---- Reset ---- */
-
-/*
- * The quick part: no access to the host and no interrupt from here on. The keeper does the rest
- * when the workers have let go. The lock is held.
- */
-void card_reset_begin(struct card *card)
-{
-	pthread_rwlock_wrlock(&card->dma.lock);
-	card->dma.epoch++;
-	pthread_rwlock_unlock(&card->dma.lock);
-	card->is_resetting = true;
-	card->late_ns = 0;
-	card->vectors_pending = 0;
-	queue_drop_all(card);
-	card_trace(card, "reset");
-	pthread_cond_broadcast(&card->idle);
-	pthread_cond_broadcast(&card->work);
-}
-
-/* For good: from here on nothing answers. */
-void card_remove(struct card *card)
-{
-	pthread_rwlock_wrlock(&card->dma.lock);
-	card->is_gone = true;
-	card->dma.enabled = false;
-	pthread_rwlock_unlock(&card->dma.lock);
-	card_reset_begin(card);
-}
-
-/*
- * The slow part, with no worker at work; none begins while is_resetting stands. The lock is given
- * up for what takes long; if another reset comes meanwhile, that is done once more.
- */
-static void reset_finish(struct card *card)
-{
-	uint32_t epoch;
-	int ret;
-
-	do {
-		epoch = card->dma.epoch;
-		pthread_mutex_unlock(&card->lock);
-		queue_free_dropped(card);
-		ret = memory_lose(&card->memory);
-		exec_clear(card->exec, (1u << card->profile.cores) - 1);
-		memset(card->doorbells, 0, card->doorbell_bytes);
-		pthread_mutex_lock(&card->lock);
-	} while (epoch != card->dma.epoch && !card->is_closing);
-	queue_forget_all(card);
-	card->turns = 0;
-	card->is_dead = false;
-	memset(card->core_context, 0, sizeof(card->core_context));
-	memset(card->unit_instructions, 0, sizeof(card->unit_instructions));
-	card->region_select = card->queue_select = card->unit_select = card->channel_select = 0;
-	card->is_failed = ret;
-	card->events = ret ? FLM_REG_FIELD(EVENTS, FAILED, 1) : 0;
-	card->event_enable = 0;
-	if (ret)
-		card_trace(card, "reset failed: %s", strerror(-ret));
-	card->reads = card->writes = card->kicks = card->jobs = card->copies = card->tokens = 0;
-	card->faults = card->instructions = card->points = card->switches = card->cycles = 0;
-	card->doorbells_seen = 0;
-	__atomic_store_n(&card->interrupts, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&card->dma.read, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&card->dma.written, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&card->dma.errors, 0, __ATOMIC_RELAXED);
-	card->base_us = 0;
-	card->idle_since_ns = wall_ns();
-	card->resets++;
-	card->is_resetting = false;
-}
+/* ---- The keeper ---- */
 
 /* Until that time of wall_ns() or a signal; 0: until a signal. */
 static void keep_waiting(struct card *card, int64_t until)
@@ -196,21 +62,18 @@ static void *keep(void *opaque)
 	while (!card->is_closing) {
 		int64_t now = wall_ns(), until;
 
-		if (card->is_resetting && !card->workers_busy) {
+		if (card->is_resetting && !card->clock.workers) {
 			reset_finish(card);
 			continue;
 		}
-		if (card->late_ns && now >= card->late_ns) {
-			card->late_ns = 0;
-			send_interrupt(card, card->late_vector);
-		}
-		if (card->workers_busy && !card->is_resetting && now >= card->next_beat_ns) {
+		notify_late(card, now);
+		if (card->clock.workers && !card->is_resetting && now >= card->next_beat_ns) {
 			int64_t since = now - (card->next_beat_ns - BEAT_NS);
 
-			queue_beat(card, since < 1000000000 ? since / 1000 : 0);
+			turn_beat(card, since < 1000000000 ? since / 1000 : 0);
 			card->next_beat_ns = now + BEAT_NS;
 		}
-		until = card->workers_busy || now < card->next_beat_ns ? card->next_beat_ns : 0;
+		until = card->clock.workers || now < card->next_beat_ns ? card->next_beat_ns : 0;
 		if (card->late_ns && (!until || card->late_ns < until))
 			until = card->late_ns;
 		if (card->is_resetting)
@@ -299,7 +162,7 @@ static int start_threads(struct card *card)
 		return -ENOMEM;
 	}
 	for (; card->worker_count < count; card->worker_count++)
-		if (pthread_create(&card->workers[card->worker_count], NULL, queue_worker, card))
+		if (pthread_create(&card->workers[card->worker_count], NULL, schedule_worker, card))
 			return -ENOMEM;
 	return 0;
 }
@@ -338,7 +201,8 @@ PUBLIC int card_new(const struct card_options *options, const struct card_host *
 	card->vectors = CARD_VECTORS;
 	card->injections = injections;
 	card->doorbell_fd = card->memory.fd = card->memory.bar2_fd = -1;
-	card->idle_since_ns = wall_ns();
+	card->clock.khz = profile->clock_khz;
+	clock_begin(&card->clock);
 	pthread_mutex_init(&card->lock, NULL);
 	pthread_cond_init(&card->work, NULL);
 	pthread_condattr_init(&clock);
@@ -373,7 +237,7 @@ PUBLIC void card_free(struct card *card)
 	if (card->workers) {
 		pthread_mutex_lock(&card->lock);
 		card->is_closing = true;
-		card_reset_begin(card);
+		reset_begin(card);
 		pthread_mutex_unlock(&card->lock);
 		pthread_join(card->keeper, NULL);
 		for (unsigned int i = 0; i < card->worker_count; i++)
@@ -463,7 +327,7 @@ PUBLIC int card_renew_bars(struct card *card)
 
 	pthread_mutex_lock(&card->lock);
 	/* Nothing of the card looks at its memory until a queue is enabled. */
-	if (!card->is_resetting && !card->workers_busy)
+	if (!card->is_resetting && !card->clock.workers)
 		ret = memory_renew_window(&card->memory);
 	if (!ret)
 		ret = renew_doorbells(card);
@@ -499,11 +363,7 @@ PUBLIC void card_vector_mask(struct card *card, unsigned int vector, int masked)
 	} else if (masked) {
 		card->vectors_masked |= bit;
 	} else {
-		card->vectors_masked &= ~bit;
-		if (card->vectors_pending & bit) {
-			card->vectors_pending &= ~bit;
-			send_interrupt(card, vector);
-		}
+		notify_unmasked(card, vector);
 	}
 	pthread_mutex_unlock(&card->lock);
 }
@@ -521,6 +381,6 @@ PUBLIC uint64_t card_vectors_pending(struct card *card)
 PUBLIC void card_reset(struct card *card)
 {
 	pthread_mutex_lock(&card->lock);
-	card_reset_begin(card);
+	reset_begin(card);
 	pthread_mutex_unlock(&card->lock);
 }

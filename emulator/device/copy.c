@@ -122,7 +122,7 @@ enum step copy_step(struct card *card, struct queue *q)
 	}
 	/* PCIe Gen3 x16 moves 12.5 GB/s. */
 	q->work.step_us = (copy->at - begin) / 12500 + 1;
-	q->work.step_cycles = q->work.step_us * card->profile.clock_khz / 1000;
+	q->work.step_cycles = q->work.step_us * card->clock.khz / 1000;
 	if (atomic_load(&q->abort))
 		return STEP_GOES_ON;
 	q->work.points++;
@@ -132,7 +132,7 @@ enum step copy_step(struct card *card, struct queue *q)
 			q->work.value = copy->crc;
 		return STEP_ENDED;
 	}
-	if (queue_is_stopped(card, q)) {
+	if (slot_is_stopped(card, q)) {
 		q->work.status = FLM_STATUS_STOPPED;
 		return STEP_ENDED;
 	}

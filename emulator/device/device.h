@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The card as its own files see it: registers (regs.c), queues and who runs next (queue.c), jobs
- * (job.c), copies (copy.c), over memory (mem.c) and the execution of passes (exec.c).
+ * The card as its own files see it: what it tells (notify.c), copies and jobs (copy.c, record.c,
+ * job.c), queues (queue.c) and whose turn is next (schedule.c, turn.c), resets and registers
+ * (reset.c, regs.c), over memory (mem.c), the clock and the execution of passes (core/exec.c).
  *
  * One lock, card->lock, covers all that is not said to be otherwise; nobody computes, waits or
  * moves more than a few words under it. A queue that a worker runs (queue->is_running) belongs to
@@ -23,6 +24,7 @@
 #include "emulator/core/exec.h"
 #include "emulator/device/fault.h"
 #include "emulator/mem.h"
+#include "emulator/time/clock.h"
 
 #define CARD_QUEUES	128	/* of any profile */
 #define CARD_VECTORS	32	/* at most 32: masks of them are words */
@@ -38,6 +40,9 @@ struct profile {
 	unsigned int queues;
 	uint32_t clock_khz, mm_macs, mv_macs, hbm_mbps, ddr_mbps;
 };
+
+/* Where the status page's half of the host begins. */
+#define STATUS_HOST_HALF __builtin_offsetof(struct flm_status_page, stop)
 
 struct job;
 struct copy;
@@ -110,7 +115,7 @@ struct card {
 	pthread_cond_t work;		/* for workers: something may have become possible */
 	pthread_cond_t idle;		/* for the keeper: a worker ended, or there is work */
 	pthread_t *workers, keeper;
-	unsigned int worker_count, workers_busy;
+	unsigned int worker_count;
 	bool is_closing, is_resetting;
 	bool is_failed;			/* the last reset left bytes behind: until the next one */
 	bool keeper_sleeps;		/* until it is signalled, there being nothing to keep */
@@ -134,78 +139,105 @@ struct card {
 	uint32_t region_select, queue_select, unit_select, channel_select, events, event_enable;
 
 	/* card time */
-	uint64_t base_us;		/* card time when it was last idle, or now if busy */
-	int64_t idle_since_ns;		/* wall clock then; only while idle */
+	struct clock clock;
 
 	/* counters */
 	uint64_t reads, writes, kicks, jobs, copies, tokens, faults, instructions, points, switches;
-	uint64_t cycles;		/* goes with base_us */
 	uint64_t doorbells_seen;
 	uint64_t interrupts;		/* atomic */
 	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
 };
 
-/* clock.c; the lock is held. */
-int64_t wall_ns(void);
-uint64_t card_time_us(struct card *card);
-uint64_t card_cycles(struct card *card);
-void card_time_spend(struct card *card, uint64_t us, uint64_t cycles);
-/* How often the clock ticks in so long. */
-uint64_t card_cycles_in(const struct card *card, uint64_t us);
-/* A worker begins or ends a turn: time stands on what work costs while there is one. */
-void card_work_begins(struct card *card);
-void card_work_ends(struct card *card);
-/* The step that runs, or has ended, has come to so much: time goes on by what is new of it. */
-void clock_tell(struct card *card, struct queue *queue, uint64_t us, uint64_t cycles);
-/* A step has ended: all that it cost and did is told and counted. */
-void clock_account(struct card *card, struct queue *queue);
+/*
+ * Each file calls those that stand above it, and nothing below.
+ *
+ * notify.c; the lock is held.
+ */
+void notify_interrupt(struct card *card, unsigned int vector);
+void notify_event(struct card *card, uint32_t bits);
+/* The vector's mask is cleared: what was pending is sent. */
+void notify_unmasked(struct card *card, unsigned int vector);
+/* Sends the interrupt that was told to be late when its time has come; when that is, 0: none. */
+int64_t notify_late(struct card *card, int64_t now);
+__attribute__((format(printf, 2, 3)))
+void notify_trace(struct card *card, const char *format, ...);
 
-/* card.c; the lock is held. */
-void card_interrupt(struct card *card, unsigned int vector);
-void card_event(struct card *card, uint32_t bits);
-void card_reset_begin(struct card *card);
-void card_remove(struct card *card);
-__attribute__((format(printf, 2, 3))) void card_trace(struct card *card, const char *format, ...);
+/* slot.c; no lock: the queue is the worker's, or the lock is held and no worker has it. */
+/* A field of the status page. If the page cannot be reached, the queue halts at its next point. */
+void slot_store32(struct card *card, struct queue *queue, size_t field, uint32_t value);
+void slot_store64(struct card *card, struct queue *queue, size_t field, uint64_t value);
+/* True when the host wants the running slot to end here. */
+bool slot_is_stopped(struct card *card, struct queue *queue);
+/* Ends a slot with a fault of its own fields: `word` says which. */
+enum step slot_fault(struct queue *queue, unsigned int kind, uint32_t word);
+
+#define FIELD(field) __builtin_offsetof(struct flm_status_page, field)
+#define STORE32(field, value) slot_store32(card, q, FIELD(field), value)
+#define STORE64(field, value) slot_store64(card, q, FIELD(field), value)
+
+/*
+ * copy.c, record.c, job.c; no lock, the queue is the worker's. begin takes a slot apart:
+ * STEP_GOES_ON, or STEP_ENDED with work.status. step goes to the next preemption point.
+ */
+/* Reserved fields of a slot: STEP_GOES_ON if they are zero. */
+enum step job_check_reserved(struct queue *queue, const struct flm_slot *slot);
+enum step copy_check_reserved(struct queue *queue, const struct flm_copy_slot *slot);
+enum step copy_begin(struct card *card, struct queue *queue, const struct flm_copy_slot *slot);
+enum step copy_step(struct card *card, struct queue *queue);
+void copy_free(struct copy *copy);
+enum step job_begin(struct queue *queue, const struct flm_slot *slot);
+enum step job_step(struct card *card, struct queue *queue);
+void job_free(struct job *job);
+/* What the pass that runs has cost so far; from any thread. */
+uint64_t job_cycles_so_far(const struct card *card, const struct queue *queue);
 
 /* queue.c; the lock is held. */
+static inline unsigned int queue_number(const struct card *card, const struct queue *queue)
+{
+	return queue - card->queues;
+}
+
+static inline bool queue_has_work(const struct queue *queue)
+{
+	return queue->is_running || queue->running || queue->head != queue->tail;
+}
+
 void queue_command(struct card *card, unsigned int number, uint32_t command);
 void queue_kick(struct card *card, unsigned int number);
 /* In DISABLED any value, else one that ENABLE would take. */
 void queue_prioritise(struct card *card, unsigned int number, uint32_t priority);
+void queue_reset_cores(struct card *card, uint32_t mask);
+/* Looks at the doorbell; an empty queue goes to sleep, unless its doorbell rings meanwhile. */
+void queue_look(struct card *card, struct queue *queue);
+void queue_arm(struct card *card, struct queue *queue);
+/* Forgets the slot that has begun. */
+void queue_forget_slot(struct queue *queue);
+/* Without a completion and without the host; what the registers tell stays until ENABLE. */
+void queue_drop(struct queue *queue);
+void queue_halt(struct card *card, struct queue *queue, unsigned int error);
 void queue_drop_all(struct card *card);
 /* While no worker has a queue and a reset is under way; no lock. */
 void queue_free_dropped(struct card *card);
 /* All queues as after power-on; no worker has one. */
 void queue_forget_all(struct card *card);
-void queue_reset_cores(struct card *card, uint32_t mask);
-bool queue_has_work(const struct card *card, const struct queue *queue);
+
+/* reset.c; the lock is held. */
+void reset_begin(struct card *card);
+/* For good: from here on nothing answers. */
+void reset_remove(struct card *card);
+/* With no worker at work; gives the lock up for what takes long. */
+void reset_finish(struct card *card);
+
+/* turn.c */
+/* To the next preemption point; no lock, the queue is the worker's. */
+enum step turn_run(struct card *card, struct queue *queue);
+/* What follows from how it ended; points: of the slot before. The lock is held, as in turn_beat. */
+void turn_end(struct card *card, struct queue *queue, enum step step, uint32_t points);
 /* Heartbeats; hung_us: card time that jobs which hang have used up since the last. */
-void queue_beat(struct card *card, uint64_t hung_us);
-void *queue_worker(void *card);
+void turn_beat(struct card *card, uint64_t hung_us);
 
-/*
- * job.c and copy.c; no lock, the queue is the worker's. begin takes a slot apart: STEP_GOES_ON, or
- * STEP_ENDED with work.status. step goes to the next preemption point.
- */
-/* Reserved fields of a slot: STEP_GOES_ON if they are zero. */
-enum step job_check_reserved(struct queue *queue, const struct flm_slot *slot);
-enum step copy_check_reserved(struct queue *queue, const struct flm_copy_slot *slot);
-enum step job_begin(struct card *card, struct queue *queue, const struct flm_slot *slot);
-enum step job_step(struct card *card, struct queue *queue);
-void job_free(struct job *job);
-/* What the pass that runs has cost so far; from any thread. */
-uint64_t job_cycles_so_far(const struct card *card, const struct queue *queue);
-enum step copy_begin(struct card *card, struct queue *queue, const struct flm_copy_slot *slot);
-enum step copy_step(struct card *card, struct queue *queue);
-void copy_free(struct copy *copy);
-
-/* A field of the status page. If the page cannot be reached, the queue halts at its next point. */
-void queue_store32(struct card *card, struct queue *queue, size_t field, uint32_t value);
-void queue_store64(struct card *card, struct queue *queue, size_t field, uint64_t value);
-/* True when the host wants the running slot to end here. */
-bool queue_is_stopped(struct card *card, struct queue *queue);
-/* Ends a slot with a fault of its own fields: `word` says which. */
-enum step slot_fault(struct queue *queue, unsigned int kind, uint32_t word);
+/* schedule.c: a thread; no lock. */
+void *schedule_worker(void *card);
 
 /* regs.c; the lock is held. */
 uint64_t regs_read(struct card *card, uint32_t offset, unsigned int bytes);

@@ -180,8 +180,8 @@ static uint64_t read_row(struct card *card, const struct row *row)
 	case FLM_REG_EVENTS: return card->events;
 	case FLM_REG_EVENT_ENABLE: return card->event_enable;
 	case FLM_REG_HALTED: return lowest_halted(card);
-	case FLM_REG_TIME_US: return card_time_us(card);
-	case FLM_REG_CYCLES: return card_cycles(card);
+	case FLM_REG_TIME_US: return clock_us(&card->clock);
+	case FLM_REG_CYCLES: return clock_cycles(&card->clock);
 	case FLM_REG_REGION_SELECT: return card->region_select;
 	case FLM_REG_QUEUE_SELECT: return card->queue_select;
 	case FLM_REG_UNIT_SELECT: return card->unit_select;
@@ -266,7 +266,7 @@ static void write_row(struct card *card, const struct row *row, uint64_t value, 
 	switch (row->offset) {
 	case FLM_REG_CONTROL:
 		if (value == FLM_RESET_KEY)
-			card_reset_begin(card);
+			reset_begin(card);
 		break;
 	case FLM_REG_CORE_RESET:
 		queue_reset_cores(card, value);
