@@ -425,8 +425,8 @@ static void check_foreign(struct plan *p)
 		words[n] = (uint32_t)FLM_OP_END << FLM_HEAD_OP_LO;
 		mm->words = words;
 		mm->count = n + 1;
-		ok(n > 0 && verdict(p) == rows[i].verdict, "'%s' in MM's stream is %s", rows[i].text,
-		   rows[i].verdict ? "rejected" : "accepted");
+		ok(n > 0 && verdict(p) == rows[i].verdict, "'%s' in MM's stream is %s",
+		   rows[i].text, rows[i].verdict ? "rejected" : "accepted");
 	}
 	*mm = old;
 }

@@ -470,8 +470,8 @@ static void report_coverage(void)
 			ok(total.insn[i], "%s was executed in %u places", mnemonics[i],
 			   total.insn[i]);
 	for (i = 0; i < FLM_UNITS; i++)
-		ok(total.sync[i], "sync was executed in %u places of unit %u's streams", total.sync[i],
-		   i);
+		ok(total.sync[i], "sync was executed in %u places of unit %u's streams",
+		   total.sync[i], i);
 	for (i = 0; i < FLM_MISCS; i++)
 		ok(total.misc[i], "%s was executed in %u places", miscs[i], total.misc[i]);
 	for (i = 0; i < GEN_FEATURES; i++)
