@@ -168,8 +168,10 @@ install: user
 	install -m644 kernel/include/drm/flightllm_accel.h $(DESTDIR)$(PREFIX)/include/drm
 	install -m644 tools/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 
+# What kbuild leaves beside sources
+LEFT = $(shell grep -v "^\#" kernel/.gitignore)
 clean:
 	rm -rf build
-	@if [ -d kernel ]; then find kernel -name '*.o' -delete -o -name '*.ko' -delete -o -name '*.cmd' -delete; fi
+	rm -f $(LEFT) $(addprefix kernel/,$(LEFT))
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

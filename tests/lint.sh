@@ -93,8 +93,7 @@ fi
 
 if [ -e "$cache/headers/Makefile" ] && command -v sparse >/dev/null; then
 	mkdir "$work/module"
-	cp -r kernel/. "$work/module/"
-	find "$work/module" -name '*.o' -delete
+	tar -C kernel --exclude-vcs-ignores -c . | tar -C "$work/module" -x
 	make -s -C "$cache/headers" M="$work/module" W=1 C=2 CF="-Wsparse-error" modules 2>&1 |
 		sed "s,$work/module,kernel," | clean "sparse and W=1: the module builds without a word"
 	[ -e "$work/module/flightllm.ko" ] || echo "no flightllm.ko" | clean "the module is there"

@@ -81,6 +81,7 @@ part_lint() {
 	harness 60 tests/arrows.sh
 	harness 60 tests/house.sh
 	harness 60 tests/harness.sh
+	harness 300 tests/kbuild.sh
 	harness 900 tests/lint.sh
 }
 

@@ -376,7 +376,7 @@ build_module()
 		return 0
 	fi
 	mkdir -p "$at"
-	cp -ru --preserve=timestamps kernel/. "$at/"
+	tar -C kernel --exclude-vcs-ignores -c . | tar -C "$at" -x
 	# A make of its own: what the outer one was told, a compiler or jobs, is not for the kernel's.
 	env -u MAKEFLAGS make -s -j"$(nproc)" -C "$headers" M="$at" W=1 ${V:+V=$V} modules
 	cp -u "$at/flightllm.ko" "$at/../flightllm.ko"

@@ -19,8 +19,8 @@ build()
 		! "${enter[@]}" unshare -m true 2>/dev/null || { enter+=(unshare -m) own=yes; }
 	fi
 	rm -rf "$root/module"
-	cp -r kernel "$root/module"
-	mkdir -p "$root/dev" "$root/proc"
+	mkdir -p "$root/module" "$root/dev" "$root/proc"
+	tar -C kernel --exclude-vcs-ignores -c . | tar -C "$root/module" -x
 	"${enter[@]}" sh -c '
 		bind=--rbind
 		[ "$3" ] || bind=--bind
