@@ -364,7 +364,8 @@ int main(int argc, char **argv)
 	}
 	vfu = vfu_new();
 	if (!vfu)
-		err(EXIT_FAILED, "starting");
+		errx(EXIT_FAILED, "interrupts need asynchronous I/O: %s; %s", strerror(errno),
+		     errno == EAGAIN ? "raise fs.aio-max-nr" : "use a kernel that allows it");
 	host.opaque = vfu;
 	ret = card_new(&o.card, &host, &card, error);
 	if (ret)

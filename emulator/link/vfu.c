@@ -163,11 +163,17 @@ static int step(struct vfu *vfu)
 struct vfu *vfu_new(void)
 {
 	struct vfu *vfu = calloc(1, sizeof(*vfu));
+	int ret;
 
 	if (!vfu)
 		return NULL;
 	vfu->socket = -1;
-	vfu_device_init(&vfu->device);
+	ret = vfu_device_init(&vfu->device);
+	if (ret) {
+		free(vfu);
+		errno = -ret;
+		return NULL;
+	}
 	return vfu;
 }
 

@@ -20,7 +20,7 @@
 
 struct vfu;
 
-/* NULL when there is no memory. */
+/* NULL with errno: ENOMEM, or what vfu_event_init() says. */
 struct vfu *vfu_new(void);
 
 /*

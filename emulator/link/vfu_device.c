@@ -70,14 +70,11 @@ void vfu_device_clear_vectors(struct vfu_device *device)
 
 void vfu_device_interrupt(struct vfu_device *device, unsigned int vector)
 {
-	static const uint64_t one = 1;
-
 	if (vector >= PCI_VECTORS_MAX)
 		return;
 	pthread_mutex_lock(&device->lock);
-	/* A full counter means that the client has been told often enough. */
 	if (device->vectors[vector] >= 0 &&
-	    write(device->vectors[vector], &one, sizeof(one)) < 0 && errno != EAGAIN) {
+	    vfu_event_ring(&device->event, device->vectors[vector])) {
 		close(device->vectors[vector]);
 		device->vectors[vector] = -1;
 	}
@@ -179,12 +176,18 @@ void vfu_device_write(struct vfu_device *device, uint32_t region, uint64_t offse
 	}
 }
 
-void vfu_device_init(struct vfu_device *device)
+int vfu_device_init(struct vfu_device *device)
 {
+	int ret;
+
 	memset(device, 0, sizeof(*device));
+	ret = vfu_event_init(&device->event);
+	if (ret)
+		return ret;
 	pthread_mutex_init(&device->lock, NULL);
 	for (int i = 0; i < PCI_VECTORS_MAX; i++)
 		device->vectors[i] = -1;
+	return 0;
 }
 
 /*
@@ -233,6 +236,7 @@ int vfu_device_renew(struct vfu_device *device)
 void vfu_device_fini(struct vfu_device *device)
 {
 	pci_fini(&device->pci);
+	vfu_event_fini(&device->event);
 	pthread_mutex_destroy(&device->lock);
 }
 

@@ -14,6 +14,7 @@
 #include "emulator/card.h"
 #include "emulator/link/pci.h"
 #include "emulator/link/vfu_dma.h"
+#include "emulator/link/vfu_event.h"
 
 struct vfu_device {
 	struct card *card;
@@ -22,10 +23,14 @@ struct vfu_device {
 	struct vfu_dma dma;
 	pthread_mutex_t lock;		/* protects vectors[], which the card's threads read */
 	int vectors[PCI_VECTORS_MAX];	/* eventfds, -1: none */
+	struct vfu_event event;
 };
 
-/* init comes before the card exists, for the card wants to know whom to interrupt; then plug. */
-void vfu_device_init(struct vfu_device *device);
+/*
+ * init comes before the card exists, for the card wants to know whom to interrupt; then plug. 0 or
+ * -errno of vfu_event_init().
+ */
+int vfu_device_init(struct vfu_device *device);
 int vfu_device_plug(struct vfu_device *device, struct card *card);
 void vfu_device_fini(struct vfu_device *device);
 

@@ -7,7 +7,6 @@
  * answer and changes nothing; only what makes the rest of the stream worthless ends the connection.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/vfio.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -261,16 +260,6 @@ static int do_get_irq_info(struct vfu_message *m, struct vfu_device *device)
 	return 0;
 }
 
-/* Only an eventfd takes a write of 8 bytes without ever waiting, once it is non-blocking. */
-static bool is_eventfd(int fd)
-{
-	char path[32], target[32] = "";
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return readlink(path, target, sizeof(target) - 1) > 0 &&
-		!strcmp(target, "anon_inode:[eventfd]");
-}
-
 static int do_set_irqs(struct vfu_message *m, struct vfu_device *device)
 {
 	struct irq_set *set = request(m, sizeof(*set));
@@ -313,8 +302,7 @@ static int do_set_irqs(struct vfu_message *m, struct vfu_device *device)
 		if (m->fd_count && m->fd_count != set->count)
 			return -EINVAL;
 		for (uint32_t i = 0; i < m->fd_count; i++)
-			if (!is_eventfd(m->fds[i]) ||
-			    fcntl(m->fds[i], F_SETFL, O_NONBLOCK) < 0)
+			if (!vfu_event_is(m->fds[i]))
 				return -EINVAL;
 		for (uint32_t i = 0; i < set->count; i++) {
 			vfu_device_set_vector(device, set->start + i,

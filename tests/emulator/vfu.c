@@ -298,7 +298,7 @@ static void test_interrupts(void)
 		err(1, "eventfd");
 	is_answered = !client_set_irqs(&c, 1 | 32, 2, 0, 1, NULL, 0);
 	/* Emptied in any case: a card that waits for it goes on then, and ends. */
-	ok(take(e[0]) == full && is_answered, "the card does not wait for an eventfd that is full");
+	ok(take(e[0]) >= full && is_answered, "the card does not wait for an eventfd that is full");
 	ok(!client_set_irqs(&c, 4 | 32, 2, 1, 1, NULL, 0) &&
 	   !client_set_irqs(&c, 1 | 32, 2, 0, 2, NULL, 0) && take(e[0]) == 1 && take(e[1]) == 0,
 	   "a vector without a file is silent");
