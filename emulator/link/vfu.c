@@ -25,6 +25,18 @@ struct vfu {
 	size_t out_sent;	/* of the answer */
 };
 
+/*
+ * Only what some message can use is kept until the whole of it is there: a client's own socket, or
+ * something that holds it, would stay open with us, and its end be seen by nobody.
+ */
+static int keep_fd(int fd)
+{
+	if (vfu_event_is(fd) || vfu_dma_is_memory(fd))
+		return fd;
+	close(fd);
+	return -1;
+}
+
 /* Files arrive with the bytes they were sent with, that is, with a header. */
 static int keep_fds(struct vfu *vfu, struct msghdr *message)
 {
@@ -40,7 +52,7 @@ static int keep_fds(struct vfu *vfu, struct msghdr *message)
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
 			if (vfu->message.fd_count < VFU_FDS_MAX) {
-				vfu->message.fds[vfu->message.fd_count++] = fd;
+				vfu->message.fds[vfu->message.fd_count++] = keep_fd(fd);
 			} else {
 				close(fd);
 				too_many = true;

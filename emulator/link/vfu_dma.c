@@ -145,6 +145,13 @@ void vfu_dma_fini(struct vfu_dma *dma)
 	atomic_store(&is_broken, false);
 }
 
+bool vfu_dma_is_memory(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && S_ISREG(st.st_mode);
+}
+
 /* Page after page must exist in the file, or the first access would end in SIGBUS. */
 static int check_file(int fd, uint64_t offset, uint64_t bytes)
 {
@@ -153,8 +160,8 @@ static int check_file(int fd, uint64_t offset, uint64_t bytes)
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (!S_ISREG(st.st_mode) || __builtin_add_overflow(offset, bytes, &end) ||
-	    st.st_size < 0 || end > (uint64_t)st.st_size)
+	if (__builtin_add_overflow(offset, bytes, &end) || st.st_size < 0 ||
+	    end > (uint64_t)st.st_size)
 		return -EINVAL;
 	return 0;
 }

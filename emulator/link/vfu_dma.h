@@ -50,6 +50,9 @@ void vfu_dma_init(struct vfu_dma *dma, struct card *card);
 /* Takes everything back from the card. */
 void vfu_dma_fini(struct vfu_dma *dma);
 
+/* Whether a file can be mapped: memfds and files of tmpfs, hugetlbfs or a disk. */
+bool vfu_dma_is_memory(int fd);
+
 /*
  * rights: enum card_dma. fd may be -1 and stays the caller's. Returns -EINVAL for a range that
  * wraps, is empty or not in whole pages, or lies beyond the end of its file; -EEXIST for an

@@ -157,7 +157,8 @@ static int do_dma_map(struct vfu_message *m, struct vfu_device *device)
 	struct dma_map *map = request(m, sizeof(*map));
 	unsigned int rights = 0;
 
-	if (!map || map->argsz < sizeof(*map) || m->fd_count > 1 || (map->flags & ~3u))
+	if (!map || map->argsz < sizeof(*map) || m->fd_count > 1 || (map->flags & ~3u) ||
+	    (m->fd_count && m->fds[0] < 0))
 		return -EINVAL;
 	if (map->flags & VFIO_DMA_MAP_FLAG_READ)
 		rights |= CARD_DMA_READ;

@@ -38,7 +38,7 @@ struct vfu_message {
 	/* What was asked: in.bytes of header and payload, in bounds. */
 	struct vfu_header in;
 	_Alignas(8) uint8_t payload[VFU_PAYLOAD_MAX];
-	int fds[VFU_FDS_MAX];	/* files that came with it; -1: kept by somebody */
+	int fds[VFU_FDS_MAX];	/* files that came with it; -1: kept by somebody, or of no use */
 	unsigned int fd_count;
 
 	/* The answer; out_bytes is 0 when there shall be none. */

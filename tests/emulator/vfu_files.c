@@ -64,8 +64,46 @@ static void test_full(void)
 	guest_stop(&g);
 }
 
+/* Sends the first bytes of a message with files, leaves, and closes all that it has of them. */
+static void leave_in_the_middle(struct client *c, const int *fds, unsigned int count)
+{
+	const struct client_header cut = { 1, MSG_REGION_READ, 32, 0, 0 };
+
+	client_send_raw(c, &cut, sizeof(cut), fds, count);
+	pause_ms(20);
+}
+
+/* A file that holds the client's socket would keep the client alive. */
+static void test_own_socket(void)
+{
+	struct client c = start();
+	int event = eventfd(0, EFD_CLOEXEC), memory = memory_file(4096), pair[2];
+	int both[2] = { event, c.socket }, three[3] = { event, memory, -1 };
+
+	ok(client_set_irqs(&c, 4 | 32, 2, 0, 2, both, 2) == EINVAL, "a socket is no eventfd");
+	ok(client_dma_map(&c, 0x100000, 4096, c.socket, 0, 3) == EINVAL &&
+	   client_dma_map(&c, 0x100000, 4096, event, 0, 3) == EINVAL,
+	   "a socket or an eventfd is no memory");
+	leave_in_the_middle(&c, &c.socket, 1);
+	ok(next_is_served(&c), "a client that has sent its own socket and left is seen to leave");
+	/* Its socket on its way to somebody else's, which came with eventfd and memory. */
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		err(1, "socketpair");
+	client_send_raw(&(struct client) { .socket = pair[0] }, "x", 1, &c.socket, 1);
+	three[2] = pair[1];
+	leave_in_the_middle(&c, three, 3);
+	close(pair[0]);
+	close(pair[1]);
+	ok(next_is_served(&c), "and so is one whose socket is inside another");
+	close(event);
+	close(memory);
+	kill(c.pid, SIGTERM);
+	ok(client_stop(&c) == 0, "the emulator ends with status 0");
+}
+
 int main(void)
 {
 	test_full();
+	test_own_socket();
 	return done_testing();
 }
