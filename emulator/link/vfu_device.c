@@ -228,8 +228,10 @@ int vfu_device_plug(struct vfu_device *device, struct card *card)
 
 int vfu_device_renew(struct vfu_device *device)
 {
-	int ret = card_renew_bars(device->card);
+	int ret = vfu_dma_fini(&device->dma);	/* what could not be unmapped before */
 
+	if (!ret)
+		ret = card_renew_bars(device->card);
 	return ret ? ret : seal_bars(device);
 }
 

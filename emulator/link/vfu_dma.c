@@ -8,12 +8,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "emulator/link/vfu_dma.h"
@@ -113,36 +115,55 @@ static size_t find(const struct vfu_dma *dma, uint64_t address)
 	return low;
 }
 
-static void release(struct vfu_dma_map *map)
+static int release(struct vfu_dma_map *map)
 {
 	if (!map->memory)
-		return;
-	munmap(map->memory, map->bytes);
+		return 0;
+	if (munmap(map->blocks, map->block_bytes))
+		return -errno;
 	place_remove(map->place);
+	return 0;
 }
 
-/* Takes mappings first .. end - 1 back from the card, all at once, then from this process. */
-static void take_back(struct vfu_dma *dma, size_t first, size_t end)
+/*
+ * Takes mappings first .. end - 1 back from the card, all at once, then from this process. One that
+ * stays mapped stays in the table, for its place in the handler's is taken.
+ */
+static int take_back(struct vfu_dma *dma, size_t first, size_t end)
 {
 	const struct vfu_dma_map *head = &dma->maps[first], *tail = &dma->maps[end - 1];
+	size_t kept = first;
+	int ret = 0;
 
 	/* The first one by itself: what begins at 0 may end where no number of bytes reaches. */
 	card_dma_unmap(dma->card, head->address, head->bytes);
 	if (head != tail)
 		card_dma_unmap(dma->card, head[1].address,
 			       tail->address + tail->bytes - head[1].address);
-	for (size_t i = first; i < end; i++)
-		release(&dma->maps[i]);
+	for (size_t i = first; i < end; i++) {
+		int error = release(&dma->maps[i]);
+
+		if (!error)
+			continue;
+		ret = error;
+		dma->maps[kept++] = dma->maps[i];
+	}
+	memmove(&dma->maps[kept], &dma->maps[end], (dma->count - end) * sizeof(*dma->maps));
+	dma->count -= end - kept;
+	return ret;
 }
 
-void vfu_dma_fini(struct vfu_dma *dma)
+int vfu_dma_fini(struct vfu_dma *dma)
 {
-	if (dma->count)
-		take_back(dma, 0, dma->count);
+	int ret = dma->count ? take_back(dma, 0, dma->count) : 0;
+
+	atomic_store(&is_broken, false);
+	if (ret)
+		return ret;
 	free(dma->maps);
 	dma->maps = NULL;
-	dma->count = dma->room = 0;
-	atomic_store(&is_broken, false);
+	dma->room = 0;
+	return 0;
 }
 
 bool vfu_dma_is_memory(int fd)
@@ -163,6 +184,30 @@ static int check_file(int fd, uint64_t offset, uint64_t bytes)
 	if (__builtin_add_overflow(offset, bytes, &end) || st.st_size < 0 ||
 	    end > (uint64_t)st.st_size)
 		return -EINVAL;
+	return 0;
+}
+
+/*
+ * Huge pages are mapped and unmapped whole, wherever in them a window begins and ends: the blocks
+ * of the file around it.
+ */
+static int map_blocks(struct vfu_dma_map *map, int fd, uint64_t offset, int protection)
+{
+	uint64_t block = PAGE, skip;
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs))
+		return -errno;
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		block = (uint64_t)fs.f_bsize;
+	skip = offset % block;
+	map->block_bytes = (skip + map->bytes + block - 1) / block * block;
+	map->blocks = mmap(NULL, map->block_bytes, protection, MAP_SHARED | MAP_NORESERVE, fd,
+			   (off_t)(offset - skip));
+	if (map->blocks == MAP_FAILED)
+		return -errno;
+	map->memory = (char *)map->blocks + skip;
+	map->place = place_add(map->blocks, map->block_bytes);
 	return 0;
 }
 
@@ -208,10 +253,9 @@ int vfu_dma_map(struct vfu_dma *dma, uint64_t address, uint64_t bytes, int fd, u
 			protection |= PROT_READ;
 		if (rights & CARD_DMA_WRITE)
 			protection |= PROT_READ | PROT_WRITE;
-		map.memory = mmap(NULL, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, offset);
-		if (map.memory == MAP_FAILED)
-			return -errno;
-		map.place = place_add(map.memory, bytes);
+		ret = map_blocks(&map, fd, offset, protection);
+		if (ret)
+			return ret;
 		ret = card_dma_map(dma->card, address, bytes, map.memory, rights);
 		if (ret) {
 			release(&map);
@@ -238,10 +282,5 @@ int vfu_dma_unmap(struct vfu_dma *dma, uint64_t address, uint64_t bytes)
 		if (m->address < address || m->address + (m->bytes - 1) > last)
 			return -EINVAL;
 	}
-	if (first == end)
-		return 0;
-	take_back(dma, first, end);
-	memmove(&dma->maps[first], &dma->maps[end], (dma->count - end) * sizeof(*dma->maps));
-	dma->count -= end - first;
-	return 0;
+	return first == end ? 0 : take_back(dma, first, end);
 }

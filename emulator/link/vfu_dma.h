@@ -29,7 +29,9 @@
 struct vfu_dma_map {
 	uint64_t address, bytes;
 	void *memory;		/* NULL: no file came with it, the card cannot reach it */
-	size_t place;		/* where the SIGBUS handler finds it */
+	void *blocks;		/* whole blocks of the file, of which memory is a part */
+	size_t block_bytes;	/* of all of them */
+	size_t place;		/* where the SIGBUS handler finds them */
 };
 
 struct vfu_dma {
@@ -47,15 +49,18 @@ bool vfu_dma_broken(void);
 
 void vfu_dma_init(struct vfu_dma *dma, struct card *card);
 
-/* Takes everything back from the card. */
-void vfu_dma_fini(struct vfu_dma *dma);
+/*
+ * Takes everything back from the card. 0, or -errno of munmap: what stayed mapped stays in the
+ * table, and may be tried again.
+ */
+int vfu_dma_fini(struct vfu_dma *dma);
 
 /* Whether a file can be mapped: memfds and files of tmpfs, hugetlbfs or a disk. */
 bool vfu_dma_is_memory(int fd);
 
 /*
  * rights: enum card_dma. fd may be -1 and stays the caller's. Returns -EINVAL for a range that
- * wraps, is empty or not in whole pages, or lies beyond the end of its file; -EEXIST for an
+ * wraps, is empty or not in whole pages of 4 KiB, or lies beyond the end of its file; -EEXIST for an
  * overlap; -ENOSPC; or what mmap says.
  */
 int vfu_dma_map(struct vfu_dma *dma, uint64_t address, uint64_t bytes, int fd, uint64_t offset,
@@ -63,7 +68,7 @@ int vfu_dma_map(struct vfu_dma *dma, uint64_t address, uint64_t bytes, int fd, u
 
 /*
  * Takes back every mapping inside the range; there need not be one. -EINVAL when one lies across a
- * border of the range.
+ * border of the range; or as vfu_dma_fini().
  */
 int vfu_dma_unmap(struct vfu_dma *dma, uint64_t address, uint64_t bytes);
 

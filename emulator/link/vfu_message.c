@@ -176,14 +176,14 @@ static int do_dma_unmap(struct vfu_message *m, struct vfu_device *device)
 	if (!unmap || unmap->argsz < sizeof(*unmap))
 		return -EINVAL;
 	if (unmap->flags == VFIO_DMA_UNMAP_FLAG_ALL && !unmap->address && !unmap->bytes) {
-		vfu_dma_fini(&device->dma);
+		ret = vfu_dma_fini(&device->dma);
 	} else {
 		if (unmap->flags)
 			return -EINVAL;
 		ret = vfu_dma_unmap(&device->dma, unmap->address, unmap->bytes);
-		if (ret)
-			return ret;
 	}
+	if (ret)
+		return ret;
 	memcpy(answer(m, sizeof(*unmap)), unmap, sizeof(*unmap));
 	return 0;
 }

@@ -3,6 +3,8 @@
  * What a vfio-user client can do with the files that it sends, whose descriptions it shares with the
  * emulator: whatever it does, registers answer, the next client is served and SIGTERM ends it all.
  */
+#include <linux/memfd.h>
+
 #include "tests/emulator/vfu_guest.h"
 #include "tests/tap.h"
 
@@ -101,9 +103,104 @@ static void test_own_socket(void)
 	ok(client_stop(&c) == 0, "the emulator ends with status 0");
 }
 
+/* How many huge pages the host keeps, or -1; `pages` is to be that from now on if it is not. */
+static int huge_pages(int pages)
+{
+	int fd = open("/proc/sys/vm/nr_hugepages", pages < 0 ? O_RDONLY : O_RDWR), n = -1;
+	char text[32] = "";
+
+	if (fd >= 0 && pages >= 0)
+		dprintf(fd, "%d", pages);
+	if (fd >= 0 && pread(fd, text, sizeof(text) - 1, 0) > 0)
+		n = atoi(text);
+	close(fd);
+	return n;
+}
+
+/* A file of two huge pages, all there; or -1. */
+static int huge_file(uint64_t bytes)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+
+	if (fd >= 0 && !fallocate(fd, 0, 0, (off_t)bytes))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Whether the emulator has a file of this name mapped. */
+static bool is_mapped(const struct client *c, const char *name)
+{
+	char path[64], line[512];
+	bool is_found = false;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", c->pid);
+	maps = fopen(path, "r");
+	while (maps && fgets(line, sizeof(line), maps))
+		is_found |= strstr(line, name) != NULL;
+	if (maps)
+		fclose(maps);
+	return is_found;
+}
+
+/* Windows of huge pages as QEMU makes them, where guests have holes: below 640 KiB, from 768 on. */
+static void check_huge(int file, uint64_t bytes)
+{
+	const uint64_t at = 768 << 10;		/* in the file: the guest lies across two pages */
+	uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	struct client c = start();
+	struct guest g;
+
+	if (memory == MAP_FAILED)
+		err(1, "mmap");
+	ok(!client_dma_map(&c, 0, 640 << 10, file, 0, 3) &&
+	   !client_dma_map(&c, 2 << 20, 2 << 20, file, 2 << 20, 3), "a window of 640 KiB and a whole page");
+	ok(!client_dma_unmap(&c, 0, 640 << 10) && !client_dma_unmap(&c, 2 << 20, 2 << 20) &&
+	   !is_mapped(&c, "memfd:huge"), "nothing of them stays mapped");
+	memset(memory + at, 0, GUEST_BYTES + 4096);
+	memory[at - 1] = memory[at + GUEST_BYTES] = 0x5a;
+	g = guest_start_in(&c, file, at, memory + at);
+	guest_fill(&c, &g, 0xdeadbeef);
+	ok(guest_hears(&g) && load32(g.memory + DATA) == 0xdeadbeef &&
+	   load32(g.memory + DATA + 4092) == 0xdeadbeef && !load32(g.memory + DATA + 4096),
+	   "a window that begins and ends in the middle of a page is the guest's memory");
+	ok(memory[at - 1] == 0x5a && memory[at + GUEST_BYTES] == 0x5a, "what lies around it is not");
+	ok(client_dma_map(&c, 0x4000000, 8192, file, bytes - 4096, 3) == EINVAL,
+	   "a window beyond the end of its file is refused");
+	ok(!client_dma_unmap(&c, GUEST, GUEST_BYTES) && !is_mapped(&c, "memfd:huge"),
+	   "and nothing of it stays mapped");
+	client_dma_map(&c, GUEST, GUEST_BYTES, g.file, at, 3);
+	ok(next_is_served(&c) && !is_mapped(&c, "memfd:huge"), "nor when the client leaves");
+	close(g.event);
+	munmap(memory, bytes);
+	kill(c.pid, SIGTERM);
+	ok(client_stop(&c) == 0, "the emulator ends with status 0");
+}
+
+static void test_huge(void)
+{
+	const uint64_t bytes = 4 << 20;
+	int before = huge_pages(-1), file = huge_file(bytes);
+
+	if (file < 0 && before >= 0 && huge_pages(before + 2) == before + 2)
+		file = huge_file(bytes);
+	else
+		before = -1;
+	if (file >= 0)
+		check_huge(file, bytes);
+	else
+		skip("windows of huge pages", "there are none, and only root makes some "
+		     "(sysctl vm.nr_hugepages=2)");
+	close(file);
+	if (before >= 0)
+		huge_pages(before);
+}
+
 int main(void)
 {
 	test_full();
 	test_own_socket();
+	test_huge();
 	return done_testing();
 }

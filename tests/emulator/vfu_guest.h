@@ -67,13 +67,12 @@ static inline uint32_t load32(const uint8_t *at)
 	return value;
 }
 
-static inline struct guest guest_start(struct client *c)
+/* In a file of the caller's, which is the guest's then, that lies at `memory` from `offset` on. */
+static inline struct guest guest_start_in(struct client *c, int file, uint64_t offset,
+					  uint8_t *memory)
 {
-	struct guest g = { .file = memory_file(GUEST_BYTES), .event = eventfd(0, EFD_CLOEXEC) };
+	struct guest g = { .file = file, .memory = memory, .event = eventfd(0, EFD_CLOEXEC) };
 
-	g.memory = mmap(NULL, GUEST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g.file, 0);
-	if (g.memory == MAP_FAILED)
-		err(1, "mmap");
 	store64(g.memory + CONTEXT + 64, GUEST + TABLES); /* row 1: generation 1, one segment */
 	store32(g.memory + CONTEXT + 64 + 8, 1);
 	store32(g.memory + CONTEXT + 64 + 12, 1);
@@ -83,7 +82,7 @@ static inline struct guest guest_start(struct client *c)
 	g.memory[TABLES + 20] = 1;				/* contiguous */
 	g.memory[TABLES + 21] = 3;				/* read, write */
 	client_put(c, CLIENT_CONFIG, 4, 0x6, 2);
-	client_dma_map(c, GUEST, GUEST_BYTES, g.file, 0, 3);
+	client_dma_map(c, GUEST, GUEST_BYTES, g.file, offset, 3);
 	client_set_irqs(c, 4 | 32, 2, 1, 1, &g.event, 1);
 	client_put(c, CLIENT_BAR0, 0x200, 2, 4);		/* queue 2 */
 	client_put(c, CLIENT_BAR0, 0x210, 1, 4);		/* copies */
@@ -96,6 +95,16 @@ static inline struct guest guest_start(struct client *c)
 	client_put(c, CLIENT_BAR0, 0x244, 1, 4);
 	client_put(c, CLIENT_BAR0, 0x204, 1, 4);		/* enable */
 	return g;
+}
+
+static inline struct guest guest_start(struct client *c)
+{
+	int file = memory_file(GUEST_BYTES);
+	uint8_t *memory = mmap(NULL, GUEST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+
+	if (memory == MAP_FAILED)
+		err(1, "mmap");
+	return guest_start_in(c, file, 0, memory);
 }
 
 /* Posts a slot that fills the data with `value` and asks for an interrupt. */
