@@ -85,11 +85,11 @@ struct flm_device_info {
  */
 int flm_device_list(struct flm_device_info *rows, unsigned int max);
 
-/* What PCI tells of a card, whether a driver owns it or not. Texts and numbers, nothing to free. */
+/* What PCI tells of a card, whether a driver owns it or not. There is nothing to free. */
 struct flm_pci_info {
 	char bus[FLM_NAME_BYTES];	/* PCI address, as in flm_device_info */
 	char driver[FLM_NAME_BYTES];	/* that owns it: "flightllm", another, or "": none */
-	char name[128];			/* vendor and device as pci.ids names them, else by number */
+	char name[128];			/* vendor and device, by pci.ids or by number */
 	unsigned int link_width, link_width_max;	/* lanes in use; that the card can use */
 	unsigned int link_mts, link_mts_max;	/* megatransfers a second and lane: 8000 is Gen3 */
 	uint64_t bar_bytes[6];		/* 0: there is no such BAR */

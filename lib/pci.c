@@ -52,17 +52,19 @@ static unsigned int speed_of(unsigned int number)
 static void read_link(struct pci_dev *card, struct flm_pci_info *row)
 {
 	struct pci_cap *express = pci_find_cap(card, PCI_CAP_ID_EXP, PCI_CAP_NORMAL);
-	uint32_t can, is;
+	uint32_t can, is, width, width_max;
 
 	if (!express)
 		return;
 	can = pci_read_long(card, express->addr + PCI_EXP_LNKCAP);
 	is = pci_read_word(card, express->addr + PCI_EXP_LNKSTA);
+	width = (is & PCI_EXP_LNKSTA_WIDTH) >> 4;
+	width_max = (can & PCI_EXP_LNKCAP_WIDTH) >> 4;
 	/* A card that has fallen off the bus answers with ones: more lanes than there can be. */
-	if ((can & PCI_EXP_LNKCAP_WIDTH) >> 4 > LANES_MAX || (is & PCI_EXP_LNKSTA_WIDTH) >> 4 > LANES_MAX)
+	if (width > LANES_MAX || width_max > LANES_MAX)
 		return;
-	row->link_width = (is & PCI_EXP_LNKSTA_WIDTH) >> 4;
-	row->link_width_max = (can & PCI_EXP_LNKCAP_WIDTH) >> 4;
+	row->link_width = width;
+	row->link_width_max = width_max;
 	row->link_mts = speed_of(is & PCI_EXP_LNKSTA_SPEED);
 	row->link_mts_max = speed_of(can & PCI_EXP_LNKCAP_SPEED);
 }
@@ -163,7 +165,7 @@ int pci_without_driver(const char *bus)
 		if (!strcmp(driver, "flightllm") || (bus && strcmp(bus, rows[i].bus)))
 			continue;
 		if (*driver)
-			return flm_fail(-ENODEV, "card without driver: %s has %s; give it back "
+			return flm_fail(-ENODEV, "card without driver: %s owns %s; release it "
 					"('echo %s | sudo tee /sys/bus/pci/drivers/%s/unbind'), then "
 					"'sudo modprobe flightllm'", driver, rows[i].bus,
 					rows[i].bus, driver);

@@ -42,8 +42,8 @@ static void list_text(const struct flm_device_info *cards, int count,
 	for (int i = 0; i < pci_count; i++) {
 		if (has_driver(&pci[i]))
 			continue;
-		printf("-  without driver     %s%s%s\n", pci[i].bus, *pci[i].driver ? ", which has " : "",
-		       pci[i].driver);
+		printf("-  without driver     %s%s%s\n", pci[i].bus,
+		       *pci[i].driver ? ", owned by " : "", pci[i].driver);
 		print_pci(&pci[i]);
 	}
 }

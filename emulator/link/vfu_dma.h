@@ -60,8 +60,8 @@ bool vfu_dma_is_memory(int fd);
 
 /*
  * rights: enum card_dma. fd may be -1 and stays the caller's. Returns -EINVAL for a range that
- * wraps, is empty or not in whole pages of 4 KiB, or lies beyond the end of its file; -EEXIST for an
- * overlap; -ENOSPC; or what mmap says.
+ * wraps, is empty or not in whole pages of 4 KiB, or lies beyond the end of its file; -EEXIST for
+ * an overlap; -ENOSPC; or what mmap says.
  */
 int vfu_dma_map(struct vfu_dma *dma, uint64_t address, uint64_t bytes, int fd, uint64_t offset,
 		unsigned int rights);

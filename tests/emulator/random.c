@@ -156,7 +156,7 @@ static void break_value(uint32_t *w, unsigned int insn)
 		*w += GEN_ANY(&gen, 1, 0x40000000, 0x80000000);
 }
 
-/* A term is about the core's number now: in some cores the value is far away, in others it may do. */
+/* A term is about the core's number now: in some cores the value is far away, in some it may do. */
 static void break_cores(void)
 {
 	uint32_t *w, *term, tries = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Memory that cannot be unmapped: munmap() goes through this test (the Makefile's --wrap), which lets
- * it fail. Who took the memory back is told, and may try again; all else is as if nothing had been.
+ * Memory that cannot be unmapped: munmap() goes through this test (the Makefile's --wrap), which
+ * lets it fail. Who took the memory back is told, and may try again; all else is as if nothing had
+ * been.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a vfio-user client can do with the files that it sends, whose descriptions it shares with the
- * emulator: whatever it does, registers answer, the next client is served and SIGTERM ends it all.
+ * What a vfio-user client can do with the files that it sends and shares with the emulator:
+ * whatever it does, registers answer, the next client is served and SIGTERM ends it all.
  */
 #include <linux/memfd.h>
 
@@ -37,7 +37,7 @@ static bool next_is_served(struct client *c)
 	return c->socket >= 0 && !client_version(c);
 }
 
-/* O_NONBLOCK is the description's, which both have: a card that relied on it would wait for good. */
+/* O_NONBLOCK is the file's, which both have: a card that relied on it would wait for good. */
 static void test_full(void)
 {
 	const uint64_t full = UINT64_MAX - 1;

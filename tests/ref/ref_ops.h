@@ -24,7 +24,7 @@ struct ref_insn {
 	struct ref_value slot[16];
 	struct ref_isa *isa;
 	int core;
-	struct ref_fault *fault;	/* the core's: segment and offset are filled where they matter */
+	struct ref_fault *fault;	/* the core's; segment and offset where they matter */
 };
 
 #define VALUE(in, insn, operand) ((in)->slot[FLM_##insn##_##operand##_SLOT].value)

@@ -87,9 +87,9 @@ ok "who is not root sees the BARs" \
 ok "the error says that there is a card and how to load its driver" \
 	[ "$(grep -cF ": $without" "$work/out")" = 3 ] || vm_show
 ok "and that is status 3" [ "$(grep -xcE '(list|info) is 3' "$work/out")" = 3 ] || vm_show
-ok "a card that another driver has" has "-  without driver     0000:01:00.0, which has pci-stub" || vm_show
-ok "is to be given back" grep -q \
-	"card without driver: pci-stub has 0000:01:00.0; .* /sys/bus/pci/drivers/pci-stub/unbind'" "$work/out"
+ok "a card that another driver owns" has "-  without driver     0000:01:00.0, owned by pci-stub" || vm_show
+ok "is to be released" grep -q \
+	"card without driver: pci-stub owns 0000:01:00.0; .* /sys/bus/pci/drivers/pci-stub/unbind'" "$work/out"
 vm_log_is_clean "a card without driver is listed"
 vm_run --card tiny --card tiny -- bash "$work/owned" </dev/null
 ok "with its driver it is listed" has "0  /dev/accel/accel0  0000:01:00.0" || vm_show
