@@ -11,8 +11,8 @@
 /* What one KV head's loop knows. */
 struct heads {
 	const struct op *op;
-	struct emit_size rows;		/* tokens of the pass */
-	struct emit_size end;		/* positions, those of this pass included */
+	struct operand_size rows;		/* tokens of the pass */
+	struct operand_size end;		/* positions, those of this pass included */
 	uint32_t dim, groups;
 	unsigned int kv_loop;		/* depth of the loop over KV heads */
 };
@@ -65,19 +65,19 @@ static void quantise_new(struct emitter *e, const struct heads *h, int part)
 	const struct value *v = h->op->in[1 + part];
 	uint32_t scale_bytes = part ? 4 : 4 * h->groups;
 
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_QUANT,
-		.a = plus(value(v->at), FLM_CLASS_LOOP, h->kv_loop, 4 * h->dim),
-		.a_pitch = v->pitch,
-		.c = plus(value(scratch_at(h, part ? ATT_VS : ATT_KS)), FLM_CLASS_LENGTH,
-			  FLM_LENGTH_KV, scale_bytes),
-		.c_pitch = scale_bytes,
-		.out = plus(value(scratch_at(h, part ? ATT_V : ATT_K)), FLM_CLASS_LENGTH,
-			    FLM_LENGTH_KV, h->dim),
-		.out_pitch = h->dim,
-		.rows = h->rows, .cols = { value(h->dim), h->dim },
-		.imm = part ? h->dim : FLM_GROUP,
-	});
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_QUANT,
+		     .a = plus(value(v->at), FLM_CLASS_LOOP, h->kv_loop, 4 * h->dim),
+		     .a_pitch = v->pitch,
+		     .c = plus(value(scratch_at(h, part ? ATT_VS : ATT_KS)), FLM_CLASS_LENGTH,
+			       FLM_LENGTH_KV, scale_bytes),
+		     .c_pitch = scale_bytes,
+		     .out = plus(value(scratch_at(h, part ? ATT_V : ATT_K)), FLM_CLASS_LENGTH,
+				 FLM_LENGTH_KV, h->dim),
+		     .out_pitch = h->dim,
+		     .rows = h->rows, .cols = { value(h->dim), h->dim },
+		     .imm = part ? h->dim : FLM_GROUP,
+		     });
 }
 
 static void store_new(struct emitter *e, const struct heads *h, int part)
@@ -180,7 +180,7 @@ static void query_head(struct emitter *e, const struct heads *whole)
 	uint32_t weight_pitch = ROUND_UP(e->plan->context, FLM_STRIP);
 	uint32_t scale_pitch = 4 * DIV_UP(e->plan->context, FLM_GROUP);
 	struct expr from = plus(value(q->at), FLM_CLASS_LOOP, h->kv_loop, group * bytes);
-	struct expr to = plus(emit_part(e->plan, h->op->out), FLM_CLASS_LOOP, h->kv_loop,
+	struct expr to = plus(operand_part(e->plan, h->op->out), FLM_CLASS_LOOP, h->kv_loop,
 			      group * bytes);
 	struct expr from_kv = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_KV, 1);
 	bool is_tiled = e->entry == 0 && e->plan->queries < e->plan->chunk;
@@ -203,31 +203,31 @@ static void query_head(struct emitter *e, const struct heads *whole)
 		to = plus(to, FLM_CLASS_LOOP, depth, (int64_t)queries * h->op->out->pitch);
 		from_kv = plus(from_kv, FLM_CLASS_LOOP, depth, queries);
 	}
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_QUANT, .a = from, .a_pitch = q->pitch,
-		.c = value(scratch_at(h, ATT_QS)), .c_pitch = 4 * h->groups,
-		.out = value(scratch_at(h, ATT_Q)), .out_pitch = query_pitch,
-		.rows = h->rows, .cols = { value(h->dim), h->dim }, .imm = FLM_GROUP,
-	});
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_QUANT, .a = from, .a_pitch = q->pitch,
+		     .c = value(scratch_at(h, ATT_QS)), .c_pitch = 4 * h->groups,
+		     .out = value(scratch_at(h, ATT_Q)), .out_pitch = query_pitch,
+		     .rows = h->rows, .cols = { value(h->dim), h->dim }, .imm = FLM_GROUP,
+		     });
 	emit_scores(e, h, query_pitch, 4 * weight_pitch);
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_SOFTMAX, .a = value(s), .a_pitch = 4 * weight_pitch,
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_SOFTMAX, .a = value(s), .a_pitch = 4 * weight_pitch,
 		.out = value(s), .out_pitch = 4 * weight_pitch, .rows = h->rows, .cols = h->end,
-		.imm = e->plan->softmax_scale,
-		.pos = from_kv,
-	});
+		     .imm = e->plan->softmax_scale,
+		     .pos = from_kv,
+		     });
 	/* The values' own scales go into the weights, so that the sum is of integers. */
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_MUL, .a = value(s), .a_pitch = 4 * weight_pitch,
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_MUL, .a = value(s), .a_pitch = 4 * weight_pitch,
 		.b = value(scratch_at(h, ATT_VS)), .out = value(s), .out_pitch = 4 * weight_pitch,
-		.rows = h->rows, .cols = h->end,
-	});
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_QUANT, .a = value(s), .a_pitch = 4 * weight_pitch,
-		.c = value(scratch_at(h, ATT_PS)), .c_pitch = scale_pitch,
-		.out = value(scratch_at(h, ATT_P)), .out_pitch = weight_pitch,
-		.rows = h->rows, .cols = h->end, .imm = FLM_GROUP,
-	});
+		     .rows = h->rows, .cols = h->end,
+		     });
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_QUANT, .a = value(s), .a_pitch = 4 * weight_pitch,
+		     .c = value(scratch_at(h, ATT_PS)), .c_pitch = scale_pitch,
+		     .out = value(scratch_at(h, ATT_P)), .out_pitch = weight_pitch,
+		     .rows = h->rows, .cols = h->end, .imm = FLM_GROUP,
+		     });
 	emit_weighted_sum(e, h, to, weight_pitch, scale_pitch);
 	if (is_tiled)
 		loop_end(e);
@@ -237,7 +237,7 @@ void emit_attention(struct emitter *e, const struct op *op)
 {
 	struct plan *p = e->plan;
 	struct heads h = {
-		.op = op, .rows = emit_rows(e, op->section), .dim = p->config->head_dim,
+		.op = op, .rows = operand_rows(e, op->section), .dim = p->config->head_dim,
 		.groups = DIV_UP(p->config->head_dim, FLM_GROUP), .kv_loop = e->depth,
 		.end = { plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_KV_END, 1), p->context },
 	};

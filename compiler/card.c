@@ -31,12 +31,3 @@ const char *card_names(void)
 {
 	return "u280, vhk158, u280x, tiny";
 }
-
-void card_split(uint32_t units, unsigned int cores, unsigned int core, uint32_t *first,
-		uint32_t *count)
-{
-	uint32_t each = units / cores, more = units % cores;
-
-	*first = core * each + MIN(core, more);
-	*count = each + (core < more);
-}

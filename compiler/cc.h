@@ -6,9 +6,9 @@
  *	fuse_run	operators that need no bytes of their own	fuse.c
  *	tile_run	chunk, tiles, on-chip addresses			tile.c
  *	place_run	segments, strip tables, core registers		place.c
- *	emit_run	six streams for each entry	emit.c, linear.c, attention.c, stream.c
- *	verify_run	reads the words again	verify.c, verify_insn.c, walk.c
- *	write_run	quantises straight into the file	write.c, layout.c, quant.c, output.c
+ *	emit_run	six streams for each entry	emit.c, linear.c, attention.c, operand.c
+ *	verify_run	reads the words again	verify.c, verify_insn.c, form.c, walk.c
+ *	write_run	quantises straight into the file	write.c, weights.c, vectors.c, layout.c
  *
  * Everything hangs on one struct plan; memory comes from an arena that lives as long as the
  * process. A user's mistake or a model that does not fit ends in die(), which also removes the
@@ -50,10 +50,6 @@ struct card {
 
 const struct card *card_find(const char *name);	/* NULL: none of that name */
 const char *card_names(void);
-
-/* Rows of whole units that core `core` of `cores` has: first and count, in units. */
-void card_split(uint32_t units, unsigned int cores, unsigned int core, uint32_t *first,
-		uint32_t *count);
 
 /* ---- options (main.c) ---- */
 
@@ -275,11 +271,6 @@ void verify_run(struct plan *plan);
 void write_run(struct plan *plan);
 void dump_pass(const struct plan *plan, const char *pass);
 
-/* Bytes of `rows` rows that hold codes and scales of one K tile of a strip. */
-uint32_t tile_codes_bytes(unsigned int width, uint32_t cols);
-uint32_t tile_scales_bytes(uint32_t cols);
-/* Both, of all K tiles of a strip. */
-uint32_t tile_strip_bytes(unsigned int width, uint32_t cols);
 /* Positions that HBM holds beside the weights, which tile_run() has cut; none: die(). */
 uint64_t place_context(struct plan *plan);
 
@@ -288,9 +279,19 @@ uint64_t program_build(const struct plan *plan, uint8_t **bytes);
 /* Declared bounds of the length registers. */
 void program_bounds(const struct plan *plan, uint32_t min[FLM_LENGTHS], uint32_t max[FLM_LENGTHS]);
 
-/* Rows that a core has of a vector split so, and the first of them. */
+/* ---- ground floor: facts that several passes need ---- */
+
+/* split.c: rows that a core has of a vector split so, and the first of them. */
 uint32_t core_rows(const struct plan *plan, enum split split, unsigned int core, uint32_t *first);
 uint32_t core_rows_max(const struct plan *plan, enum split split);
+
+/* strip.c: bytes of the codes and of the scales of one K tile of a strip. */
+uint32_t strip_codes_bytes(unsigned int width, uint32_t cols);
+uint32_t strip_scales_bytes(uint32_t cols);
+/* Both, of all K tiles of a strip. */
+uint32_t strip_bytes(unsigned int width, uint32_t cols);
+/* Rows of the strip table for a strip at byte `at` of its segment; returns the byte behind it. */
+uint64_t strip_rows(unsigned int width, uint32_t cols, uint64_t at, struct flm_strip *rows);
 
 /* ---- walk.c: the abstract card of verify.c ---- */
 

@@ -10,103 +10,10 @@
 
 #include "compiler/emit.h"
 
-struct emit_size emit_rows(const struct emitter *e, enum section section)
-{
-	const struct plan *p = e->plan;
-	struct emit_size size = { value(1), 1 };
-
-	if (section == SECTION_ROWS) {
-		size.max = p->logit_rows;
-		size.value = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_ROWS, 1);
-		size.value = plus(size.value, FLM_CLASS_LOOP, 0, -(int64_t)p->logit_rows);
-	} else if (section != SECTION_LAST && e->entry == 0) {
-		size.max = p->chunk;
-		size.value = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_TOKENS, 1);
-	}
-	return size;
-}
-
-struct emit_size emit_core(const struct plan *p, enum core_register r, uint32_t each)
-{
-	return (struct emit_size) {
-		plus(value(0), FLM_CLASS_CORE, r, each), (uint64_t)p->register_max[r] * each
-	};
-}
-
-/* Elements of a core's part of a value, without the padding of its last strip. */
-static struct emit_size cols_of(const struct plan *p, const struct value *v)
-{
-	uint32_t dim = p->config->head_dim;
-
-	switch (v->split) {
-	case SPLIT_Q:
-		return emit_core(p, CORE_KV_HEADS, p->group * dim);
-	case SPLIT_KV:
-		return emit_core(p, CORE_KV_HEADS, dim);
-	case SPLIT_HIDDEN:
-		return emit_core(p, CORE_HIDDEN_ROWS, 1);
-	case SPLIT_FFN:
-		return emit_core(p, CORE_FFN_ROWS, 1);
-	case SPLIT_VOCAB:
-		return emit_core(p, CORE_VOCAB_ROWS, 1);
-	default:
-		return (struct emit_size) { value(v->cols), v->cols };
-	}
-}
-
-/* Where this core's part of a value begins: at its place in the whole, or alone. */
-struct expr emit_part(const struct plan *p, const struct value *v)
-{
-	uint32_t element = v->type == VALUE_Q8 ? 1 : 4;
-	struct expr at = value(v->at);
-
-	if (!v->is_full)
-		return at;
-	switch (v->split) {
-	case SPLIT_Q:
-		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST,
-			    p->group * p->config->head_dim * element);
-	case SPLIT_HIDDEN:
-		return plus(at, FLM_CLASS_CORE, CORE_HIDDEN_FIRST, FLM_STRIP * element);
-	case SPLIT_FFN:
-		return plus(at, FLM_CLASS_CORE, CORE_FFN_FIRST, FLM_STRIP * element);
-	default:
-		return at;
-	}
-}
-
-/* Its scales: a float32 for four strips. */
-static struct expr part_scales(const struct value *v)
-{
-	struct expr at = value(v->scale_at);
-
-	return v->is_full && v->split == SPLIT_FFN ?
-		plus(at, FLM_CLASS_CORE, CORE_FFN_FIRST, 4 * FLM_STRIP / FLM_GROUP) : at;
-}
-
-void emit_misc(struct emitter *e, const struct emit_misc *m)
-{
-	insn_begin(e, FLM_OP_MISC, m->mode, FLM_WORDS_MISC);
-	insn_flags(e, m->flags);
-	ADDRESS(e, MISC, A, m->a);
-	OPERAND(e, MISC, A_PITCH, m->a_pitch);
-	ADDRESS(e, MISC, B, m->b);
-	OPERAND(e, MISC, B_PITCH, m->b_pitch);
-	ADDRESS(e, MISC, C, m->c);
-	OPERAND(e, MISC, C_PITCH, m->c_pitch);
-	ADDRESS(e, MISC, OUT, m->out);
-	OPERAND(e, MISC, OUT_PITCH, m->out_pitch);
-	SIZED(e, MISC, ROWS, m->rows.value, m->rows.max);
-	SIZED(e, MISC, COLS, m->cols.value, m->cols.max);
-	OPERAND(e, MISC, IMM, m->imm);
-	EXPRESSION(e, MISC, POS, m->pos);
-	emit(e);
-}
-
 static void emit_embed(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
-	struct emit_size rows = emit_rows(e, op->section);
+	struct operand_size rows = operand_rows(e, op->section);
 	const struct scratch *codes = &op->scratch[EMBED_CODES];
 	const struct scratch *scales = &op->scratch[EMBED_SCALES];
 	uint32_t cols = op->out->cols, scale_bytes = 2 * p->embed_groups;
@@ -126,19 +33,19 @@ static void emit_embed(struct emitter *e, const struct op *op)
 		OPERAND(e, LD_GATHER, DST_PITCH, bytes);
 		emit(e);
 	}
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_DEQUANT, .flags = FLM_MISC_HALF,
-		.a = value(codes->at), .a_pitch = cols,
-		.c = value(scales->at), .c_pitch = scale_bytes,
-		.out = value(op->out->at), .out_pitch = op->out->pitch, .rows = rows,
-		.cols = cols_of(p, op->out), .imm = FLM_GROUP,
-	});
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_DEQUANT, .flags = FLM_MISC_HALF,
+		     .a = value(codes->at), .a_pitch = cols,
+		     .c = value(scales->at), .c_pitch = scale_bytes,
+		     .out = value(op->out->at), .out_pitch = op->out->pitch, .rows = rows,
+		     .cols = operand_cols(p, op->out), .imm = FLM_GROUP,
+		     });
 }
 
 static void emit_rope_rows(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
-	struct emit_size rows = emit_rows(e, op->section);
+	struct operand_size rows = operand_rows(e, op->section);
 	uint32_t bytes = 4 * op->out->cols;
 
 	BEGIN(e, LD_LINEAR);
@@ -186,11 +93,11 @@ static void emit_rmsnorm(struct emitter *e, const struct op *op)
 		at = plus(value((int64_t)x->at - x->pitch), FLM_CLASS_LENGTH, FLM_LENGTH_TOKENS,
 			  x->pitch);
 	}
-	emit_misc(e, &(struct emit_misc) {
+	operand_misc(e, &(struct operand_misc) {
 		.mode = FLM_MISC_RMSNORM, .a = at, .a_pitch = x->pitch, .b = value(op->in[1]->at),
-		.out = value(op->out->at), .out_pitch = op->out->pitch,
-		.rows = emit_rows(e, op->section), .cols = cols_of(p, x), .imm = imm,
-	});
+		     .out = value(op->out->at), .out_pitch = op->out->pitch,
+		     .rows = operand_rows(e, op->section), .cols = operand_cols(p, x), .imm = imm,
+		     });
 }
 
 /* hadamard, rope, silu, mul, add: a and perhaps b in, out of the same shape. */
@@ -198,30 +105,30 @@ static void emit_rowwise(struct emitter *e, const struct op *op, enum flm_misc m
 {
 	const struct value *a = op->in[0], *b = op->in[1];
 
-	emit_misc(e, &(struct emit_misc) {
-		.mode = mode, .a = emit_part(e->plan, a), .a_pitch = a->pitch,
-		.b = has_b ? value(b->at) : value(0), .b_pitch = has_b ? b->pitch : 0,
-		.out = emit_part(e->plan, op->out), .out_pitch = op->out->pitch,
-		.rows = emit_rows(e, op->section), .cols = cols_of(e->plan, a),
-		.imm = mode == FLM_MISC_HADAMARD ? op->imm :
-		       mode == FLM_MISC_ROPE ? e->plan->config->head_dim : 0,
-	});
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = mode, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
+		     .b = has_b ? value(b->at) : value(0), .b_pitch = has_b ? b->pitch : 0,
+		     .out = operand_part(e->plan, op->out), .out_pitch = op->out->pitch,
+		     .rows = operand_rows(e, op->section), .cols = operand_cols(e->plan, a),
+		     .imm = mode == FLM_MISC_HADAMARD ? op->imm :
+		     mode == FLM_MISC_ROPE ? e->plan->config->head_dim : 0,
+		     });
 }
 
 static void emit_quant(struct emitter *e, const struct op *op)
 {
 	const struct value *a = op->in[0], *q = op->out;
 
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_QUANT, .a = emit_part(e->plan, a), .a_pitch = a->pitch,
-		.c = part_scales(q), .c_pitch = q->scale_pitch,
-		.out = emit_part(e->plan, q), .out_pitch = q->pitch,
-		.rows = emit_rows(e, op->section), .cols = cols_of(e->plan, a), .imm = op->imm,
-	});
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_QUANT, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
+		     .c = operand_scales(q), .c_pitch = q->scale_pitch,
+		     .out = operand_part(e->plan, q), .out_pitch = q->pitch,
+		.rows = operand_rows(e, op->section), .cols = operand_cols(e->plan, a), .imm = op->imm,
+		     });
 }
 
-static void gather_part(struct emitter *e, struct expr at, uint32_t pitch, struct emit_size rows,
-			struct emit_size bytes)
+static void gather_part(struct emitter *e, struct expr at, uint32_t pitch, struct operand_size rows,
+			struct operand_size bytes)
 {
 	BEGIN(e, SYS_GATHER);
 	ADDRESS(e, SYS_GATHER, SRC, at);
@@ -237,27 +144,27 @@ static void emit_gather(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
 	const struct value *v = op->in[0];
-	struct emit_size rows = emit_rows(e, op->section), bytes = cols_of(p, v);
+	struct operand_size rows = operand_rows(e, op->section), bytes = operand_cols(p, v);
 
 	if (v->type == VALUE_Q8) {
 		/* Whole strips: quantising left zeros behind the last row. */
-		gather_part(e, emit_part(p, v), v->pitch, rows,
-			    emit_core(p, CORE_FFN_STRIPS, FLM_STRIP));
-		gather_part(e, part_scales(v), v->scale_pitch, rows,
-			    emit_core(p, CORE_FFN_GROUPS, 4));
+		gather_part(e, operand_part(p, v), v->pitch, rows,
+			    operand_core(p, CORE_FFN_STRIPS, FLM_STRIP));
+		gather_part(e, operand_scales(v), v->scale_pitch, rows,
+			    operand_core(p, CORE_FFN_GROUPS, 4));
 		return;
 	}
 	for (unsigned int i = 0; i < bytes.value.terms; i++)
 		bytes.value.term[i].stride *= 4;
 	bytes.max *= 4;
-	gather_part(e, emit_part(p, v), v->pitch, rows, bytes);
+	gather_part(e, operand_part(p, v), v->pitch, rows, bytes);
 }
 
 static void emit_logits(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
 	const struct value *v = op->in[0];
-	struct emit_size rows = emit_rows(e, op->section), cols = cols_of(p, v);
+	struct operand_size rows = operand_rows(e, op->section), cols = operand_cols(p, v);
 	struct expr row;
 
 	if (op->section == SECTION_ROWS) {
@@ -283,10 +190,10 @@ static void fill_candidates(struct emitter *e, uint32_t at, uint32_t top)
 	const uint32_t none[2] = { 0xff800000u, FLM_CANDIDATE_NONE };
 
 	for (uint32_t i = 0; i < 2; i++)
-		emit_misc(e, &(struct emit_misc) {
-			.mode = FLM_MISC_FILL, .out = value(at + 4 * i), .out_pitch = 8,
-			.rows = { value(top), top }, .cols = { value(1), 1 }, .imm = none[i],
-		});
+		operand_misc(e, &(struct operand_misc) {
+			     .mode = FLM_MISC_FILL, .out = value(at + 4 * i), .out_pitch = 8,
+			     .rows = { value(top), top }, .cols = { value(1), 1 }, .imm = none[i],
+			     });
 }
 
 static void emit_sample(struct emitter *e, const struct op *op)
@@ -294,7 +201,7 @@ static void emit_sample(struct emitter *e, const struct op *op)
 	const struct plan *p = e->plan;
 	const struct value *v = op->in[0];
 	uint32_t at = op->scratch[SAMPLE_TOP].at, top = MIN(p->config->vocab, FLM_TOPK_MAX);
-	struct emit_size one = { value(1), 1 };
+	struct operand_size one = { value(1), 1 };
 
 	for (unsigned int core = 0; core < p->card->cores; core++) {
 		if (!p->registers[core][CORE_VOCAB_ROWS]) {
@@ -302,18 +209,18 @@ static void emit_sample(struct emitter *e, const struct op *op)
 			break;
 		}
 	}
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_TOPK, .a = value(v->at), .out = value(at), .rows = one,
-		.cols = cols_of(p, v), .imm = top,
-		.pos = plus(value(0), FLM_CLASS_CORE, CORE_VOCAB_FIRST, FLM_STRIP),
-	});
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_TOPK, .a = value(v->at), .out = value(at), .rows = one,
+		     .cols = operand_cols(p, v), .imm = top,
+		     .pos = plus(value(0), FLM_CLASS_CORE, CORE_VOCAB_FIRST, FLM_STRIP),
+		     });
 	BEGIN(e, SYS_TOPK);
 	ADDRESS(e, SYS_TOPK, SRC, value(at));
 	OPERAND(e, SYS_TOPK, COUNT, top);
 	emit(e);
-	emit_misc(e, &(struct emit_misc) {
-		.mode = FLM_MISC_SAMPLE, .a = value(at), .rows = one, .cols = one, .imm = top,
-	});
+	operand_misc(e, &(struct operand_misc) {
+		     .mode = FLM_MISC_SAMPLE, .a = value(at), .rows = one, .cols = one, .imm = top,
+		     });
 }
 
 static void emit_op(struct emitter *e, const struct op *op)

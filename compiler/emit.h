@@ -1,37 +1,42 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What emit.c, linear.c and attention.c share: sizes with their maximum, parts of values, one
- * shape of MISC.
+ * shape of MISC (operand.c); and the operators that have a file of their own.
  */
 #ifndef COMPILER_EMIT_H
 #define COMPILER_EMIT_H
 
 #include "compiler/stream.h"
 
-struct emit_size {
+struct operand_size {
 	struct expr value;
 	uint64_t max;
 };
 
 /* A MISC instruction; what an operation does not use stays zero. */
-struct emit_misc {
+struct operand_misc {
 	enum flm_misc mode;
 	unsigned int flags;
 	struct expr a, b, c, out;
 	uint32_t a_pitch, b_pitch, c_pitch, out_pitch;
-	struct emit_size rows, cols;
+	struct operand_size rows, cols;
 	uint32_t imm;
 	struct expr pos;
 };
 
-void emit_misc(struct emitter *e, const struct emit_misc *m);
+void operand_misc(struct emitter *e, const struct operand_misc *m);
 /* Rows that an operator of this section works on. */
-struct emit_size emit_rows(const struct emitter *e, enum section section);
-/* Where this core's part of a value begins. */
-struct expr emit_part(const struct plan *p, const struct value *v);
+struct operand_size operand_rows(const struct emitter *e, enum section section);
+/* Where this core's part of a value begins: at its place in the whole, or alone. */
+struct expr operand_part(const struct plan *p, const struct value *v);
+
+/* Its scales: a float32 for four strips. */
+struct expr operand_scales(const struct value *v);
+/* Elements of a core's part of a value, without the padding of its last strip. */
+struct operand_size operand_cols(const struct plan *p, const struct value *v);
 
 /* each * a core register, and its greatest value over the cores. */
-struct emit_size emit_core(const struct plan *p, enum core_register r, uint32_t each);
+struct operand_size operand_core(const struct plan *p, enum core_register r, uint32_t each);
 
 void emit_linear(struct emitter *e, const struct op *op);
 void emit_bias(struct emitter *e, const struct op *op);

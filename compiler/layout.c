@@ -106,7 +106,7 @@ static void tensor_matrix(const struct plan *p, struct tensors *t, int id, uint3
 	char name[64];
 	char bias[80];
 
-	write_tensor_name(p, id, layer, name);
+	tensor_name(p, id, layer, name);
 	if (m->has_bias) {
 		snprintf(bias, sizeof(bias), "%s.bias", name);
 		tensor(t, bias, FLM_TENSOR_F32, FLM_CORE_ALL, FLM_SEGMENT_SHARED, 0, 1, m->rows,
@@ -235,7 +235,7 @@ static struct blob make_notes(struct plan *p)
 	return (struct blob) { text, strlen(text) };
 }
 
-void write_layout(struct plan *p, struct blob blobs[SECTIONS_MAX])
+void layout_run(struct plan *p, struct blob blobs[SECTIONS_MAX])
 {
 	struct blob none = { 0 }, program, tokenizer;
 	uint8_t *bytes;
@@ -271,4 +271,12 @@ void write_layout(struct plan *p, struct blob blobs[SECTIONS_MAX])
 		at += p->sections[i].bytes;
 	}
 	p->file_bytes = at;
+}
+
+uint64_t layout_section(const struct plan *p, uint32_t kind, uint32_t core)
+{
+	for (unsigned int i = 0; i < p->section_count; i++)
+		if (p->sections[i].kind == kind && p->sections[i].core == core)
+			return p->sections[i].offset;
+	die("internal error: no section %u of core %u", kind, core);
 }

@@ -44,7 +44,7 @@ void emit_bias(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
 	const struct matrix *m = &p->matrix[op->matrix];
-	struct emit_size bytes = emit_core(p, strips_of(m->split), 4 * FLM_STRIP);
+	struct operand_size bytes = operand_core(p, strips_of(m->split), 4 * FLM_STRIP);
 	struct expr bias = plus(value(p->biases + m->bias), FLM_CLASS_LOOP, 0, p->layer_biases);
 
 	BEGIN(e, LD_LINEAR);
@@ -60,7 +60,7 @@ void emit_bias(struct emitter *e, const struct op *op)
 struct tile {
 	const struct op *op;
 	const struct matrix *m;
-	struct emit_size tokens;
+	struct operand_size tokens;
 	uint32_t k;			/* K tile */
 	struct expr table, row, strips, slot, out, bias;
 	bool has_bias;
@@ -87,7 +87,7 @@ static struct tile tile_of(const struct emitter *e, const struct op *op, int64_t
 	unsigned int loop = e->depth - 1, parity = (half * m->tiles + k) & 1;
 	struct tile t = { .op = op, .m = m, .k = k };
 
-	t.tokens = emit_rows(e, op->section);
+	t.tokens = operand_rows(e, op->section);
 	t.table = value(m->table);
 	if (op->section == SECTION_LAYER)
 		t.table = plus(t.table, FLM_CLASS_LOOP, 0, p->layer_tables);
@@ -95,7 +95,7 @@ static struct tile tile_of(const struct emitter *e, const struct op *op, int64_t
 	t.strips = plus(value(-half * at_once), FLM_CLASS_CORE, strips_of(m->split), 1);
 	t.strips = plus(t.strips, FLM_CLASS_LOOP, loop, -pair);
 	t.slot = value(FLM_CHIP(FLM_BUFFER_WGT, parity * p->slot_bytes));
-	t.out = emit_part(p, op->out);
+	t.out = operand_part(p, op->out);
 	t.out.constant += half * at_once * bytes;
 	t.out = plus(t.out, FLM_CLASS_LOOP, loop, pair * bytes);
 	t.has_bias = op->in[1] && k == m->tiles - 1;

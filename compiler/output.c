@@ -94,6 +94,54 @@ void output_open(struct output *o, const char *path)
 		    strerror(errno));
 }
 
+void output_reserve(const struct output *o, uint64_t bytes)
+{
+	char text[32];
+
+	if (!fallocate(o->fd, 0, 0, bytes))
+		return;
+	if ((errno == EOPNOTSUPP || errno == ENOSYS) && !ftruncate(o->fd, bytes))
+		return;
+	die("%s: no room for %s: %s: make room, or choose another folder", o->path,
+	    bytes_text(bytes, text), strerror(errno));
+}
+
+void output_write(const struct output *o, uint64_t offset, const void *bytes, size_t count)
+{
+	const char *p = bytes;
+
+	while (count) {
+		ssize_t n = pwrite(o->fd, p, count, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			die("%s: cannot write: %s: make room, or choose another folder", o->path,
+			    n ? strerror(errno) : "disk full");
+		p += n;
+		offset += n;
+		count -= n;
+	}
+}
+
+void output_read(const struct output *o, uint64_t offset, void *bytes, size_t count)
+{
+	uint8_t *p = bytes;
+
+	while (count) {
+		ssize_t n = pread(o->fd, p, count, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			die("%s: cannot read back: %s: choose another folder", o->path,
+			    n ? strerror(errno) : "it shrank");
+		p += n;
+		offset += n;
+		count -= n;
+	}
+}
+
 /*
  * Gives a file without a name one: the output's if nothing has it, else one of its own, from which
  * it can be renamed.

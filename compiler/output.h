@@ -3,7 +3,8 @@
  * The file that is being made:
  *
  *	output_open(&o, "out.flm");
- *	...pwrite(o.fd, ...), pread(o.fd, ...)...
+ *	output_reserve(&o, bytes);
+ *	output_write(&o, offset, memory, bytes);	from any thread
  *	output_commit(&o);
  *
  * Until the last line there is nothing under that name, or what was there before; when the process
@@ -12,6 +13,9 @@
 #ifndef COMPILER_OUTPUT_H
 #define COMPILER_OUTPUT_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 struct output {
 	const char *path;
 	int fd;			/* read and write */
@@ -19,6 +23,11 @@ struct output {
 };
 
 void output_open(struct output *output, const char *path);
+/* All of the room at once, where the file system can: a full disk is noticed before the work. */
+void output_reserve(const struct output *output, uint64_t bytes);
+/* All of these bytes; from any thread. */
+void output_write(const struct output *output, uint64_t offset, const void *bytes, size_t count);
+void output_read(const struct output *output, uint64_t offset, void *bytes, size_t count);
 void output_commit(struct output *output);
 
 #endif

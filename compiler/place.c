@@ -1,52 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * Who has what, and where it lies in memory: rows and heads of each core, its numbers (core
- * registers), strip tables and strips in HBM, norms, RoPE table and embedding in DDR, pages of
- * the KV cache. Tables lie at the same offsets in every core, sized for the core that has most,
- * so that one stream serves all; the strips themselves are reached through the tables and lie as
- * they fall.
+ * Where what a core has lies in memory: its numbers (core registers), strip tables and strips in
+ * HBM, norms, RoPE table and embedding in DDR, pages of the KV cache. Tables lie at the same
+ * offsets in every core, sized for the core that has most, so that one stream serves all. The strips
+ * themselves are reached through the tables and lie as they fall.
  */
 #include "compiler/cc.h"
 
 /* Buffers on the card are made of blocks of this size. */
 #define CARD_BLOCK (2ull << 20)
-
-uint32_t core_rows(const struct plan *p, enum split split, unsigned int core, uint32_t *first)
-{
-	const struct checkpoint_config *c = p->config;
-	uint32_t unit = FLM_GROUP, rows, count;
-
-	switch (split) {
-	case SPLIT_Q:
-	case SPLIT_KV:
-		unit = split == SPLIT_Q ? p->group * c->head_dim : c->head_dim;
-		rows = unit * c->kv_heads;
-		break;
-	case SPLIT_HIDDEN:
-		rows = c->hidden;
-		break;
-	case SPLIT_FFN:
-		rows = c->ffn;
-		break;
-	case SPLIT_VOCAB:
-		rows = c->vocab;
-		break;
-	default:
-		die("internal error: a whole vector has no rows of a core");
-	}
-	card_split(DIV_UP(rows, unit), p->card->cores, core, first, &count);
-	*first = MIN(*first * unit, rows);
-	return MIN(count * unit, rows - *first);	/* the last unit may be short */
-}
-
-uint32_t core_rows_max(const struct plan *p, enum split split)
-{
-	uint32_t most = 0, first;
-
-	for (unsigned int core = 0; core < p->card->cores; core++)
-		most = MAX(most, core_rows(p, split, core, &first));
-	return most;
-}
 
 static void place_registers(struct plan *p)
 {
@@ -205,7 +167,7 @@ static bool helps_w4(const struct plan *p)
 			uint32_t first, rows = core_rows(p, m->split, core, &first);
 
 			bytes -= layers * DIV_UP(rows, FLM_STRIP) *
-				 (m->strip_bytes - tile_strip_bytes(4, m->cols));
+				 (m->strip_bytes - strip_bytes(4, m->cols));
 		}
 		if (lacking(p, bytes))
 			return false;

@@ -255,8 +255,8 @@ bool quant_strip(const float *rows, uint32_t cols, unsigned int width, uint8_t *
 {
 	for (uint32_t tile = 0; tile < cols; tile += FLM_TILE_COLS) {
 		uint32_t n = MIN(cols - tile, FLM_TILE_COLS);
-		uint32_t code_bytes = tile_codes_bytes(width, n);
-		uint32_t scale_bytes = tile_scales_bytes(n);
+		uint32_t code_bytes = strip_codes_bytes(width, n);
+		uint32_t scale_bytes = strip_scales_bytes(n);
 		uint8_t *codes_out = out, *scales = out + code_bytes;
 
 		memset(out + 2 * width * n, 0, code_bytes - 2 * width * n);

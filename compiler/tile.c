@@ -35,31 +35,13 @@ struct fit {
 	const char *what;
 };
 
-uint32_t tile_codes_bytes(unsigned int width, uint32_t cols)
-{
-	return ROUND_UP(2 * width * cols, 64);
-}
-
-uint32_t tile_scales_bytes(uint32_t cols)
-{
-	return ROUND_UP(DIV_UP(cols, FLM_GROUP) * 32, 64);
-}
-
-uint32_t tile_strip_bytes(unsigned int width, uint32_t cols)
-{
-	uint32_t whole = cols / FLM_TILE_COLS, rest = ROUND_UP(cols % FLM_TILE_COLS, FLM_STRIP);
-
-	return whole * (tile_codes_bytes(width, FLM_TILE_COLS) + tile_scales_bytes(FLM_TILE_COLS)) +
-	       tile_codes_bytes(width, rest) + tile_scales_bytes(rest);
-}
-
 /* Whether strips of all matrices fit, so wide a weight. */
 static bool fits_slots(const struct plan *p, unsigned int width)
 {
 	bool fits = true;
 
 	for (int i = 0; i < MATRICES; i++)
-		fits &= tile_strip_bytes(width, MIN(p->matrix[i].cols, FLM_TILE_COLS)) <=
+		fits &= strip_bytes(width, MIN(p->matrix[i].cols, FLM_TILE_COLS)) <=
 			p->slot_bytes;
 	return fits;
 }
@@ -71,8 +53,8 @@ static void tile_matrix(struct plan *p, struct matrix *m)
 	uint32_t widest = MIN(cols, FLM_TILE_COLS);
 
 	m->tiles = DIV_UP(cols, FLM_TILE_COLS);
-	m->strip_bytes = tile_strip_bytes(width, m->cols);
-	m->tile_bytes = tile_strip_bytes(width, widest);
+	m->strip_bytes = strip_bytes(width, m->cols);
+	m->tile_bytes = strip_bytes(width, widest);
 	if (m->tile_bytes > p->slot_bytes)
 		die("%s: a strip of %u columns takes %u bytes at %u bits, half of the weight buffer of card %s has %u: use %sanother card",
 		    m->part, widest, m->tile_bytes, width, p->card->name, p->slot_bytes,

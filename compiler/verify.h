@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What verify.c (linear forms, streams) and verify_insn.c (one instruction each) share. */
+/* What form.c (linear forms), verify_insn.c (one instruction) and verify.c (streams) share. */
 #ifndef COMPILER_VERIFY_H
 #define COMPILER_VERIFY_H
 
@@ -51,16 +51,19 @@ struct touch {
 __attribute__((format(printf, 2, 3), noreturn))
 void verify_fail(const struct check *c, const char *format, ...);
 
-struct form verify_form(struct check *c, int word, int slot, bool is_address);
-struct form verify_size(struct check *c, int word, int slot);
-struct form verify_sum(struct form a, struct form b, int64_t times);
-int64_t verify_greatest(const struct check *c, const struct form *f);
-int64_t verify_least(const struct check *c, const struct form *f);
-bool verify_is_zero(const struct check *c, const struct form *size);
+/* A term of an operand is added to a form. */
+void form_add_term(struct check *c, struct form *f, uint32_t class, uint32_t index,
+		   int64_t stride);
+struct form form_read(struct check *c, int word, int slot, bool is_address);
+struct form form_size(struct check *c, int word, int slot);
+struct form form_sum(struct form a, struct form b, int64_t times);
+int64_t form_greatest(const struct check *c, const struct form *f);
+int64_t form_least(const struct check *c, const struct form *f);
+bool form_is_zero(const struct check *c, const struct form *size);
 /* Greatest value of base + (rows - 1) * pitch + each * size + more. */
-int64_t verify_end(const struct check *c, struct form base, const struct form *rows, int64_t pitch,
-		   const struct form *size, int64_t each, int64_t more);
-void verify_touch(struct check *c, const struct touch *t);
+int64_t form_end(const struct check *c, struct form base, const struct form *rows, int64_t pitch,
+		 const struct form *size, int64_t each, int64_t more);
+void form_touch(struct check *c, const struct touch *t);
 
 /* The instruction at c->words: its operands, segments, tables. */
 void verify_insn(struct check *c, int insn);

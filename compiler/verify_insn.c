@@ -10,14 +10,14 @@
 #include "compiler/verify.h"
 
 #define FORM(insn, name) \
-	verify_form(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT, false)
+	form_read(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT, false)
 #define SIZE_OF(insn, name) \
-	verify_size(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT)
+	form_size(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT)
 #define FIELD(insn, name)	FLM_GET(c->words, insn, name)
 #define TOUCH(insn, operand, ...) \
-	verify_touch(c, &(struct touch) { .name = #insn "." #operand, \
-		.word = FLM_##insn##_##operand##_W, .slot = FLM_##insn##_##operand##_SLOT, \
-		__VA_ARGS__ })
+	form_touch(c, &(struct touch) { .name = #insn "." #operand, \
+		   .word = FLM_##insn##_##operand##_W, .slot = FLM_##insn##_##operand##_SLOT, \
+		   __VA_ARGS__ })
 
 static struct form fixed(int64_t n)
 {
@@ -40,10 +40,10 @@ static void check_memory(struct check *c, uint32_t segment, struct form off,
 			 const struct form *rows, int64_t pitch, const struct form *size,
 			 int64_t more)
 {
-	int64_t end = verify_end(c, off, rows, pitch, size, size->is_size, more);
+	int64_t end = form_end(c, off, rows, pitch, size, size->is_size, more);
 	uint64_t bytes = segment_bytes(c, segment);
 
-	if (verify_least(c, &off) < 0 || end > (int64_t)bytes)
+	if (form_least(c, &off) < 0 || end > (int64_t)bytes)
 		verify_fail(c, "it may read to byte %" PRId64 " of segment %u, which has %" PRIu64,
 			    end, segment, bytes);
 }
@@ -52,7 +52,7 @@ static void ld_linear(struct check *c)
 {
 	struct form rows = SIZE_OF(LD_LINEAR, ROWS), bytes = SIZE_OF(LD_LINEAR, BYTES);
 
-	if (verify_is_zero(c, &rows) || verify_is_zero(c, &bytes))
+	if (form_is_zero(c, &rows) || form_is_zero(c, &bytes))
 		return;
 	check_memory(c, FIELD(LD_LINEAR, SEG), FORM(LD_LINEAR, OFF), &rows,
 		     FIELD(LD_LINEAR, SRC_PITCH), &bytes, 0);
@@ -63,18 +63,18 @@ static void ld_linear(struct check *c)
 static void ld_gather(struct check *c)
 {
 	struct form rows = SIZE_OF(LD_GATHER, ROWS), bytes = SIZE_OF(LD_GATHER, BYTES);
-	struct form index = verify_form(c, FLM_LD_GATHER_INDEX_W, FLM_LD_GATHER_INDEX_SLOT, true);
+	struct form index = form_read(c, FLM_LD_GATHER_INDEX_W, FLM_LD_GATHER_INDEX_SLOT, true);
 	struct form limit = fixed(FIELD(LD_GATHER, LIMIT)), beyond = rows;
 
-	if (verify_is_zero(c, &rows) || verify_is_zero(c, &bytes))
+	if (form_is_zero(c, &rows) || form_is_zero(c, &bytes))
 		return;
 	if (FIELD(LD_GATHER, LIMIT) != c->plan->config->vocab)
 		verify_fail(c, "a gather of %u rows from a vocabulary of %u",
 			    FIELD(LD_GATHER, LIMIT), c->plan->config->vocab);
 	/* Only tokens are known to be below it; the card puts those of the pass there. */
 	beyond.length[FLM_LENGTH_TOKENS]--;
-	if (c->words[FLM_LD_GATHER_INDEX_W] >> 28 != FLM_BUFFER_IDX || verify_least(c, &index) ||
-	    verify_greatest(c, &index) || verify_greatest(c, &beyond) > 0)
+	if (c->words[FLM_LD_GATHER_INDEX_W] >> 28 != FLM_BUFFER_IDX || form_least(c, &index) ||
+	    form_greatest(c, &index) || form_greatest(c, &beyond) > 0)
 		verify_fail(c, "indices that are not the tokens of the pass");
 	check_memory(c, FIELD(LD_GATHER, SEG), FORM(LD_GATHER, OFF), &limit,
 		     FIELD(LD_GATHER, SRC_PITCH), &bytes, 0);
@@ -136,8 +136,8 @@ static const struct matrix *find_table(struct check *c, struct form table, struc
 			verify_fail(c, "%s: K tiles of different columns in one loop", m->part);
 	*k = row.constant % m->tiles;
 	rows = DIV_UP(core_rows(p, m->split, c->core, &first), FLM_STRIP) * m->tiles;
-	end = verify_end(c, row, strips, step, strips, 0, 1);
-	if (verify_least(c, &row) < 0 || end > rows)
+	end = form_end(c, row, strips, step, strips, 0, 1);
+	if (form_least(c, &row) < 0 || end > rows)
 		verify_fail(c, "%s: row %" PRId64 " of a strip table of %u rows", m->part, end - 1,
 			    rows);
 	return m;
@@ -149,7 +149,7 @@ static void tile_parts(struct check *c, const struct matrix *m, uint32_t k, uint
 	uint32_t bytes;
 
 	cols = MIN(cols, FLM_TILE_COLS);
-	bytes = tile_codes_bytes(c->plan->options->width, cols) + tile_scales_bytes(cols);
+	bytes = strip_codes_bytes(c->plan->options->width, cols) + strip_scales_bytes(cols);
 	if (bytes > pitch)
 		verify_fail(c, "%s: a strip of %u bytes at a pitch of %u", m->part, bytes, pitch);
 }
@@ -160,7 +160,7 @@ static void ld_tile(struct check *c)
 	uint32_t pitch = FIELD(LD_TILE, PITCH), k;
 	const struct matrix *m;
 
-	if (verify_is_zero(c, &strips))
+	if (form_is_zero(c, &strips))
 		return;
 	if (FIELD(LD_TILE, SEG) != FLM_SEGMENT_WEIGHTS)
 		verify_fail(c, "tiles from segment %u", FIELD(LD_TILE, SEG));
@@ -178,18 +178,18 @@ static void kv_page(struct check *c, uint32_t page, struct form values, uint32_t
 		    struct form scales, uint32_t scale_bytes, struct form first,
 		    const struct form *count)
 {
-	int64_t end = verify_greatest(c, &values) + (int64_t)FLM_PAGE * value_bytes;
-	int64_t scales_end = verify_greatest(c, &scales) + (int64_t)FLM_PAGE * scale_bytes;
+	int64_t end = form_greatest(c, &values) + (int64_t)FLM_PAGE * value_bytes;
+	int64_t scales_end = form_greatest(c, &scales) + (int64_t)FLM_PAGE * scale_bytes;
 
 	if (page != c->plan->page_bytes || page % 64)
 		verify_fail(c, "pages of %u bytes, the cache has %u", page, c->plan->page_bytes);
-	if (verify_least(c, &values) < 0 || end > c->plan->page_scales)
+	if (form_least(c, &values) < 0 || end > c->plan->page_scales)
 		verify_fail(c, "values end at byte %" PRId64 " of a page, scales begin at %u", end,
 			    c->plan->page_scales);
-	if (verify_least(c, &scales) < c->plan->page_scales || scales_end > page)
+	if (form_least(c, &scales) < c->plan->page_scales || scales_end > page)
 		verify_fail(c, "scales end at byte %" PRId64 " of a page of %u", scales_end, page);
-	if (verify_least(c, &first) < 0 ||
-	    verify_end(c, first, count, 1, count, 0, 1) > c->plan->context)
+	if (form_least(c, &first) < 0 ||
+	    form_end(c, first, count, 1, count, 0, 1) > c->plan->context)
 		verify_fail(c, "positions beyond the context of %u", c->plan->context);
 }
 
@@ -200,7 +200,7 @@ static void ld_kv(struct check *c)
 
 	/* Counts with a mask only, but is a size all the same. */
 	SIZE_OF(LD_KV, QUERIES);
-	if (verify_is_zero(c, &count))
+	if (form_is_zero(c, &count))
 		return;
 	if (FIELD(LD_KV, SEG) != FLM_SEGMENT_KV || FLM_GET_HEAD(c->words, FLAGS))
 		verify_fail(c, "pages from segment %u, flags %u", FIELD(LD_KV, SEG),
@@ -216,7 +216,7 @@ static void st_kv(struct check *c)
 	struct form count = SIZE_OF(ST_KV, COUNT), first = FORM(ST_KV, FIRST);
 	uint32_t values = FIELD(ST_KV, VALUE_BYTES), scales = FIELD(ST_KV, SCALE_BYTES);
 
-	if (verify_is_zero(c, &count))
+	if (form_is_zero(c, &count))
 		return;
 	if (FIELD(ST_KV, SEG) != FLM_SEGMENT_KV)
 		verify_fail(c, "pages to segment %u", FIELD(ST_KV, SEG));
@@ -224,7 +224,7 @@ static void st_kv(struct check *c)
 		first, &count);
 	/* A job may not write what was cached before it began. */
 	first.length[FLM_LENGTH_KV]--;
-	if (verify_least(c, &first) < 0)
+	if (form_least(c, &first) < 0)
 		verify_fail(c, "positions that were cached before this pass");
 	TOUCH(ST_KV, SRC, .rows = count, .pitch = FIELD(ST_KV, SRC_PITCH), .more = values);
 	TOUCH(ST_KV, SRC_SCALES, .rows = count, .pitch = FIELD(ST_KV, SCALE_PITCH), .more = scales,
@@ -236,13 +236,13 @@ static void st_logits(struct check *c)
 	struct form rows = SIZE_OF(ST_LOGITS, ROWS), cols = SIZE_OF(ST_LOGITS, COLS);
 	struct form none = { 0 }, col = FORM(ST_LOGITS, COL), row = FORM(ST_LOGITS, ROW);
 
-	if (verify_is_zero(c, &rows) || verify_is_zero(c, &cols))
+	if (form_is_zero(c, &rows) || form_is_zero(c, &cols))
 		return;
-	if (verify_least(c, &col) < 0 ||
-	    verify_end(c, col, &cols, 1, &none, 0, 1) > c->plan->config->vocab)
+	if (form_least(c, &col) < 0 ||
+	    form_end(c, col, &cols, 1, &none, 0, 1) > c->plan->config->vocab)
 		verify_fail(c, "logits beyond the vocabulary of %u", c->plan->config->vocab);
-	if (verify_least(c, &row) < 0 ||
-	    verify_end(c, row, &rows, 1, &none, 0, 1) > c->max[FLM_LENGTH_TOKENS])
+	if (form_least(c, &row) < 0 ||
+	    form_end(c, row, &rows, 1, &none, 0, 1) > c->max[FLM_LENGTH_TOKENS])
 		verify_fail(c, "logits of rows beyond the pass");
 	TOUCH(ST_LOGITS, SRC, .rows = rows, .pitch = FIELD(ST_LOGITS, SRC_PITCH), .size = cols,
 	      .each = 4, .align = 4);
@@ -283,7 +283,7 @@ static void mm_linear(struct check *c)
 
 	if (tokens.max > FLM_CHUNK_MAX)
 		verify_fail(c, "%u tokens", tokens.max);
-	if (verify_is_zero(c, &strips) || verify_is_zero(c, &tokens))
+	if (form_is_zero(c, &strips) || form_is_zero(c, &tokens))
 		return;
 	LINEAR_TOUCHES(MM_LINEAR);
 	TOUCH(MM_LINEAR, A, .rows = tokens, .pitch = FIELD(MM_LINEAR, A_PITCH), .more = codes);
@@ -299,7 +299,7 @@ static void mv_linear(struct check *c)
 	uint32_t k, codes, scales;
 	const struct matrix *m;
 
-	if (verify_is_zero(c, &strips))
+	if (form_is_zero(c, &strips))
 		return;
 	LINEAR_TOUCHES(MV_LINEAR);
 	TOUCH(MV_LINEAR, A, .more = codes);
@@ -324,7 +324,7 @@ static void mm_qk(struct check *c)
 
 	if (tokens.max > FLM_CHUNK_MAX)
 		verify_fail(c, "%u tokens", tokens.max);
-	if (verify_is_zero(c, &tokens) || verify_is_zero(c, &positions))
+	if (form_is_zero(c, &tokens) || form_is_zero(c, &positions))
 		return;
 	TOUCH(MM_QK, A, .rows = tokens, .pitch = FIELD(MM_QK, A_PITCH), .more = dim);
 	TOUCH(MM_QK, A_SCALES, .rows = tokens, .pitch = FIELD(MM_QK, A_SCALE_PITCH), .more = scales,
@@ -341,7 +341,7 @@ static void mv_qk(struct check *c)
 	struct form positions = SIZE_OF(MV_QK, POSITIONS);
 	uint32_t dim = dim_of(c, FIELD(MV_QK, DIM)), scales = 4 * DIV_UP(dim, FLM_GROUP);
 
-	if (verify_is_zero(c, &positions))
+	if (form_is_zero(c, &positions))
 		return;
 	TOUCH(MV_QK, A, .more = dim);
 	TOUCH(MV_QK, A_SCALES, .more = scales, .align = 4);
@@ -364,7 +364,7 @@ static void mm_pv(struct check *c)
 
 	if (tokens.max > FLM_CHUNK_MAX)
 		verify_fail(c, "%u tokens", tokens.max);
-	if (verify_is_zero(c, &tokens) || verify_is_zero(c, &positions))
+	if (form_is_zero(c, &tokens) || form_is_zero(c, &positions))
 		return;
 	TOUCH(MM_PV, A, .rows = tokens, .pitch = FIELD(MM_PV, A_PITCH), .size = positions,
 	      .each = 1);
@@ -380,7 +380,7 @@ static void mv_pv(struct check *c)
 	struct form positions = SIZE_OF(MV_PV, POSITIONS);
 	uint32_t dim = dim_of(c, FIELD(MV_PV, DIM));
 
-	if (verify_is_zero(c, &positions))
+	if (form_is_zero(c, &positions))
 		return;
 	TOUCH(MV_PV, A, .size = positions, .each = 1);
 	TOUCH(MV_PV, A_SCALES, .more = group_bytes(&positions), .align = 4);
@@ -391,10 +391,10 @@ static void mv_pv(struct check *c)
 /* Where candidates lie: one place, whatever the lengths. */
 static int64_t candidates_at(struct check *c, int word, int slot)
 {
-	struct form f = verify_form(c, word, slot, true);
-	int64_t at = verify_greatest(c, &f);
+	struct form f = form_read(c, word, slot, true);
+	int64_t at = form_greatest(c, &f);
 
-	if (verify_least(c, &f) != at)
+	if (form_least(c, &f) != at)
 		verify_fail(c, "candidates at a place that depends on a length");
 	return (c->words[word] & 0xf0000000u) + at;
 }
@@ -413,8 +413,8 @@ static void topk(struct check *c, const struct form *cols)
 
 	c->candidates.at = candidates_at(c, FLM_MISC_OUT_W, FLM_MISC_OUT_SLOT);
 	c->candidates.count = FIELD(MISC, IMM);
-	if (!verify_is_zero(c, cols) &&
-	    verify_end(c, pos, cols, 1, &none, 0, 1) > c->plan->config->vocab)
+	if (!form_is_zero(c, cols) &&
+	    form_end(c, pos, cols, 1, &none, 0, 1) > c->plan->config->vocab)
 		verify_fail(c, "candidates beyond the vocabulary of %u", c->plan->config->vocab);
 }
 
@@ -423,8 +423,8 @@ static void sample(struct check *c, const struct form *rows, const struct form *
 {
 	uint32_t imm = FIELD(MISC, IMM);
 
-	if (verify_least(c, rows) != 1 || verify_greatest(c, rows) != 1 || !rows->max ||
-	    verify_least(c, cols) != 1 || verify_greatest(c, cols) != 1 || !cols->max)
+	if (form_least(c, rows) != 1 || form_greatest(c, rows) != 1 || !rows->max ||
+	    form_least(c, cols) != 1 || form_greatest(c, cols) != 1 || !cols->max)
 		verify_fail(c, "a sample of another size than one");
 	check_candidates(c, candidates_at(c, FLM_MISC_A_W, FLM_MISC_A_SLOT), imm);
 	TOUCH(MISC, A, .more = 8 * (int64_t)imm, .align = 4);
@@ -462,11 +462,11 @@ static void misc(struct check *c)
 		topk(c, &cols);
 	if (mode == FLM_MISC_SAMPLE)
 		return sample(c, &rows, &cols);
-	if (verify_is_zero(c, &rows) || verify_is_zero(c, &cols))
+	if (form_is_zero(c, &rows) || form_is_zero(c, &cols))
 		return;
 	if ((mode == FLM_MISC_QUANT || mode == FLM_MISC_DEQUANT) && (!imm || imm > 1024))
 		verify_fail(c, "groups of %u", imm);
-	if (verify_least(c, &pos) < 0)
+	if (form_least(c, &pos) < 0)
 		verify_fail(c, "a position below zero");
 	if (mode == FLM_MISC_SOFTMAX && FLM_GET_HEAD(c->words, FLAGS) & FLM_MISC_MASK)
 		verify_fail(c, "a mask, and no program of this compiler has one");
@@ -496,7 +496,7 @@ static void misc(struct check *c)
 		int width = FLM_GET_HEAD(c->words, FLAGS) & FLM_MISC_HALF ? 2 : 4;
 
 		/* A short vector may use fewer scales: the greatest number counts. */
-		scales = width * (int64_t)DIV_UP(MIN(cols.max, verify_greatest(c, &cols)), imm);
+		scales = width * (int64_t)DIV_UP(MIN(cols.max, form_greatest(c, &cols)), imm);
 		TOUCH(MISC, C, .rows = rows, .pitch = FIELD(MISC, C_PITCH), .more = scales,
 		      .align = width);
 	}
@@ -512,7 +512,7 @@ static void sys_gather(struct check *c)
 {
 	struct form rows = SIZE_OF(SYS_GATHER, ROWS), bytes = SIZE_OF(SYS_GATHER, BYTES);
 
-	if (verify_is_zero(c, &rows) || verify_is_zero(c, &bytes))
+	if (form_is_zero(c, &rows) || form_is_zero(c, &bytes))
 		return;
 	TOUCH(SYS_GATHER, SRC, .rows = rows, .pitch = FIELD(SYS_GATHER, SRC_PITCH), .size = bytes,
 	      .each = 1);
