@@ -315,8 +315,9 @@ struct flm_model;
 typedef void (*flm_progress)(void *opaque, uint64_t done, uint64_t all);
 
 struct flm_load_options {
-	flm_progress progress;
+	flm_progress progress;		/* may be NULL */
 	void *opaque;
+	bool needs_tokenizer;		/* a file without one is -ENODATA before any upload */
 };
 
 struct flm_model_info {

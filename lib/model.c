@@ -174,13 +174,30 @@ static int fits_card(const struct image *image, struct flm_device *device,
 	return 0;
 }
 
+static int load_tokenizer(const struct image *image, bool is_needed, struct flm_model *model)
+{
+	char why[256];
+	int ret;
+
+	if (!image->tokenizer && is_needed)
+		return flm_fail(-ENODATA, "%s has no tokenizer; compile it from a directory with "
+				"tokenizer.model", image->path);
+	if (!image->tokenizer)
+		return 0;
+	ret = flm_tokenizer_load(image->tokenizer, image->tokenizer_bytes, why, sizeof(why),
+				 &model->tokenizer);
+	if (ret)
+		flm_fail(ret, "%s: its tokenizer: %s; compile it again with a sound "
+			 "tokenizer.model", image->path, why);
+	return ret;
+}
+
 PUBLIC int flm_model_load(struct flm_device *device, const char *path,
 			  const struct flm_load_options *options, struct flm_model **model)
 {
 	struct flm_model *m;
 	struct image image;
 	uint64_t done = 0;
-	char why[256];
 	int ret;
 
 	*model = NULL;
@@ -199,13 +216,8 @@ PUBLIC int flm_model_load(struct flm_device *device, const char *path,
 	for (unsigned int c = 0; c < m->info.cores; c++)
 		m->page_bytes[c] = le32toh(image.model->kv_page_bytes[c]);
 	ret = m->notes ? fits_card(&image, device, m) : flm_fail(-ENOMEM, "no memory for a model");
-	if (!ret && image.tokenizer) {
-		ret = flm_tokenizer_load(image.tokenizer, image.tokenizer_bytes, why, sizeof(why),
-					 &m->tokenizer);
-		if (ret)
-			flm_fail(ret, "%s: its tokenizer: %s; compile it again with a sound "
-				 "tokenizer.model", path, why);
-	}
+	if (!ret)
+		ret = load_tokenizer(&image, options && options->needs_tokenizer, m);
 	for (unsigned int i = 0; !ret && i < image.count; i++) {
 		if (le32toh(image.sections[i].place) == FLM_PLACE_NONE)
 			continue;

@@ -104,7 +104,7 @@ static int bench_main(int argc, char **argv)
 	if (!prompt && !generate)
 		fail(&common, EXIT_USAGE, "-p 0 and -n 0 leave nothing to measure; give one of them");
 	device = open_device(&common, argv[optind]);
-	model = load_model(&common, device, argv[optind]);
+	model = load_model(&common, device, argv[optind], false);
 	flm_model_info(model, &info);
 	if (prompt > info.context)
 		prompt = info.context;

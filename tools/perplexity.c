@@ -50,9 +50,6 @@ static uint32_t *tokenize(const struct common *common, struct flm_model *model, 
 	char *document;
 
 	flm_model_info(model, &info);
-	if (!tokenizer)
-		fail(common, EXIT_FAILED, "the model has no tokenizer; compile it from a directory "
-		     "with tokenizer.model");
 	if (!ids)
 		fail(common, EXIT_FAILED, "no memory for a text of %zu bytes", bytes);
 	while (ppl_document(&text, &bytes, &document, &document_bytes)) {
@@ -192,7 +189,7 @@ static int perplexity_main(int argc, char **argv)
 		open_reference(&common, dir, argv[optind], &reference);
 	progress.is_off = common.quiet;
 	device = open_device(&common, argv[optind]);
-	model = load_model(&common, device, argv[optind]);
+	model = load_model(&common, device, argv[optind], true);
 	flm_model_info(model, &info);
 	ids = tokenize(&common, model, text, bytes, &count);
 	if (count < 2)

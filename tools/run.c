@@ -602,11 +602,8 @@ static int run_main(int argc, char **argv)
 	if (file)
 		text = read_text(common, file, &bytes);
 	device = open_device(common, argv[optind]);
-	run.model = load_model(common, device, argv[optind]);
+	run.model = load_model(common, device, argv[optind], true);
 	run.tokenizer = flm_model_tokenizer(run.model);
-	if (!run.tokenizer)
-		fail(common, EXIT_FAILED, "%s has no tokenizer; compile it from a directory with "
-		     "tokenizer.model", argv[optind]);
 	ret = flm_session_new(run.model, NULL, &run.session);
 	if (!ret)
 		ret = flm_detokenizer_new(run.tokenizer, &run.words);

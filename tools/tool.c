@@ -236,10 +236,12 @@ void progress_end(void)
 }
 
 struct flm_model *load_model(const struct common *common, struct flm_device *device,
-			     const char *path)
+			     const char *path, bool needs_tokenizer)
 {
 	struct progress progress = { .what = "loading", .is_off = common->quiet, .last = -1 };
-	struct flm_load_options options = { .progress = progress_draw, .opaque = &progress };
+	struct flm_load_options options = {
+		.progress = progress_draw, .opaque = &progress, .needs_tokenizer = needs_tokenizer,
+	};
 	struct flm_model *model;
 	int ret;
 

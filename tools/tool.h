@@ -105,7 +105,7 @@ double now_seconds(void);
 
 /* Loads a model with its bar; exits on failure. */
 struct flm_model *load_model(const struct common *common, struct flm_device *device,
-			     const char *path);
+			     const char *path, bool needs_tokenizer);
 
 /* Prints a JSON object with "schema": "flightllm/1" in front, frees it. */
 void print_json(json_t *object);

@@ -163,8 +163,15 @@ done
 refused 1 "is damaged (CRC32C differs); copy it again" "damaged weights" flightllm run damaged.flm --emulate
 refused 1 "tiny.flm has no tokenizer; compile it from a directory with tokenizer.model" \
 	"run: a model without tokenizer" flightllm run tiny.flm --emulate -p x
-refused 1 "the model has no tokenizer" "perplexity: a model without tokenizer" \
+refused 1 "tiny.flm has no tokenizer; compile it from" "perplexity: a model without tokenizer" \
 	flightllm perplexity tiny.flm --emulate --file "$model/eval.txt"
+# Damage in the weights shows only when they are loaded.
+cp tiny.flm torn.flm && printf 'damage' | dd of=torn.flm bs=1 seek=100000 conv=notrunc status=none
+refused 1 "is damaged (CRC32C differs)" "bench: damaged weights" flightllm bench torn.flm --emulate
+for c in "run -p x" "perplexity --file $model/eval.txt"; do
+	refused 1 "torn.flm has no tokenizer" "${c%% *}: no tokenizer, which shows before weights are loaded" \
+		flightllm $c torn.flm --emulate
+done
 refused 8 "was compiled for card u280 (3 cores), this is tiny (2 cores); compile it with --card tiny" \
 	"a model for another card" flightllm run fables.flm --emulate=tiny
 for c in run bench "perplexity --file $model/eval.txt"; do
