@@ -158,6 +158,28 @@ static bool is_needless(const struct checkpoint_config *c, const char *name)
 	return c->is_tied && !strcmp(name, "lm_head.weight");
 }
 
+/*
+ * A tensor that architecture asks for and that is not there. Without "model." in front, or with
+ * more than that, names are those of another class of the same model.
+ */
+static int missing(const struct checkpoint *cp, const char *name)
+{
+	const char *bare = strncmp(name, "model.", 6) ? name : name + 6;
+
+	for (size_t i = 0; i < cp->count; i++) {
+		const char *is = cp->tensors[i].name;
+		size_t n = strlen(is), m = strlen(bare);
+
+		if (n >= m && !strcmp(is + n - m, bare) && (n == m || is[n - m - 1] == '.'))
+			return checkpoint_fail(-ENOENT,
+					       "%s: tensor %s is missing, but %s stands there: names must be as %s saves them; save the model again from that class",
+					       cp->label, name, is, cp->config.architecture);
+	}
+	return checkpoint_fail(-ENOENT,
+			       "%s: tensor %s is missing; config.json asks for %u layers of %s: fetch the model again",
+			       cp->label, name, cp->config.layers, cp->config.architecture);
+}
+
 int checkpoint_match(const struct checkpoint *cp)
 {
 	struct wanted w;
@@ -171,10 +193,7 @@ int checkpoint_match(const struct checkpoint *cp)
 	for (i = 0; !ret && checkpoint_wanted(&cp->config, i, &w); i++) {
 		t = checkpoint_find(cp, w.name);
 		if (!t) {
-			ret = checkpoint_fail(-ENOENT,
-					      "%s: tensor %s is missing; config.json asks for %u layers of %s: fetch the model again",
-					      cp->label, w.name, cp->config.layers,
-					      cp->config.architecture);
+			ret = missing(cp, w.name);
 			break;
 		}
 		is_known[t - cp->tensors] = true;

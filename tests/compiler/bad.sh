@@ -158,6 +158,11 @@ done
 
 broken missing-tensor
 LC_ALL=C sed -i 's/model.norm.weight/model.nurm.weight/' missing-tensor/model.safetensors
+# Names as a model without its head saves them, and as one that is part of a larger one.
+broken names-without-model
+header names-without-model model.safetensors '$j = { map { my $n = $_; $n =~ s/^model\.//; ($n, $j->{$_}) } keys %$j }'
+broken names-of-a-part
+header names-of-a-part model.safetensors '$j = { map { ((/^__/ ? $_ : "language_model.$_"), $j->{$_}) } keys %$j }'
 broken nan-weight
 printf '\xc0\x7f' | dd of=nan-weight/model.safetensors bs=1 seek=200000 conv=notrunc status=none
 # Finite, but not when they are rotated: infinities that cancel each other, and zeros.
@@ -198,7 +203,8 @@ sharded shard-missing '"model.norm.weight": "c.safetensors"'
 sharded shard-without-tensor '"model.nurm.weight": "a.safetensors"'
 sharded index-is-a-list ''
 echo '{"weight_map": ["a.safetensors"]}' >index-is-a-list/model.safetensors.index.json
-for name in missing-tensor nan-weight weight-too-large weights-too-small truncated header-beyond-file empty-weights overlapping-tensors \
+for name in missing-tensor names-without-model names-of-a-part nan-weight weight-too-large \
+	weights-too-small truncated header-beyond-file empty-weights overlapping-tensors \
 	unknown-dtype whole-numbers extra-tensor duplicate-tensor shard-outside shard-missing \
 	shard-without-tensor index-is-a-list; do
 	bad "$name" 1 "$name" -o out.flm
