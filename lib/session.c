@@ -414,9 +414,11 @@ static int check_sampler(const struct flm_sampler *sampler)
 static int check(const struct flm_session *session, const struct flm_request *request)
 {
 	unsigned int used = flm_session_position((struct flm_session *)session);
+	/* A model that --context cut was itself made for more; of others the model is the limit. */
 	const char *larger = session->capacity < session->model->info.context ?
 			     "begin one with a larger options.context" :
-			     "compile the model with a larger --context";
+			     "compile a model that was made for more positions, with a larger "
+			     "--context";
 
 	if (session->is_lost)
 		return flm_fail(-ECANCELED, "the session was lost in a reset; begin a new one, with the "

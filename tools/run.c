@@ -332,9 +332,9 @@ static int turn(struct run *run, const char *text, size_t bytes)
 	check_stdout(&run->common);
 	report(run, request.count, &result);
 	if (result.end == FLM_END_CONTEXT_FULL && !run->common.quiet)
-		fprintf(stderr, "flightllm run: the context of %u tokens is full; %sa model compiled "
-			"with a larger --context holds more\n", info.context,
-			run->is_chat ? "/clear begins a new one, " : "");
+		fprintf(stderr, "flightllm run: the context of %u tokens is full; %sa model that "
+			"was made for more positions holds more, compiled with a larger --context\n",
+			info.context, run->is_chat ? "/clear begins a new one, " : "");
 	return 0;
 }
 

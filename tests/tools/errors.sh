@@ -183,10 +183,15 @@ refused 8 "unknown-card.flm was compiled for card u55; no card is called 'u55'; 
 
 # --- texts ---
 
-refused 1 "of the context's 256 are in use; shorten it" "a prompt longer than the context" \
+# fables-3m was made for 256 positions: compiling it again would not help.
+more="compile a model that was made for more positions, with a larger --context"
+refused 1 "of the context's 256 are in use; shorten it, or $more" "a prompt longer than the context" \
 	flightllm run fables.flm --emulate -f long.txt
-refused 1 "of the context's 256 are in use; shorten it" "a turn longer than the context" \
+refused 1 "of the context's 256 are in use; shorten it, or $more" "a turn longer than the context" \
 	flightllm run fables.flm --emulate --chat -p "$(cat long.txt)"
+run_in "" flightllm run fables.flm --emulate --temp 0 --ignore-eos -n 1000 -p "Once upon a time"
+ok "run: the note of a context that is full names what holds more" grep -qx \
+	"flightllm run: the context of 256 tokens is full; a model that was made for more positions holds more, compiled with a larger --context" "$work/err"
 for c in "run -f" "perplexity --file"; do
 	refused 1 "missing.txt: No such file" "${c%% *}: a text that is missing" \
 		flightllm ${c%% *} fables.flm --emulate ${c##* } missing.txt
