@@ -30,6 +30,7 @@ for f in "${files[@]}"; do
 	esac
 	line=${line#*SPDX-License-Identifier: }
 	line=${line% \*/}
+	line=${line% -->}
 	[ "${line//[()]/}" = "${want//[()]/}" ] || echo "$f: '$line', should be '$want'"
 done | clean "every file names its licence in its first lines"
 
@@ -135,6 +136,11 @@ for header in flightllm flightllm_isa; do
 done | clean "every function of the public headers is exported"
 sort -u "$work"/*.functions | comm -13 - "$work/exported" |
 	clean "and every exported function stands in a public header"
+
+# --- pictures ---
+
+ok "the picture of the architecture has the numbers of today" \
+	diff .github/architecture.svg <(tests/pictures.sh architecture)
 
 # --- headers under other compilers, languages and standards ---
 
