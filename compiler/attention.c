@@ -66,18 +66,18 @@ static void quantise_new(struct emitter *e, const struct heads *h, int part)
 	uint32_t scale_bytes = part ? 4 : 4 * h->groups;
 
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_QUANT,
-		     .a = plus(value(v->at), FLM_CLASS_LOOP, h->kv_loop, 4 * h->dim),
-		     .a_pitch = v->pitch,
-		     .c = plus(value(scratch_at(h, part ? ATT_VS : ATT_KS)), FLM_CLASS_LENGTH,
-			       FLM_LENGTH_KV, scale_bytes),
-		     .c_pitch = scale_bytes,
-		     .out = plus(value(scratch_at(h, part ? ATT_V : ATT_K)), FLM_CLASS_LENGTH,
-				 FLM_LENGTH_KV, h->dim),
-		     .out_pitch = h->dim,
-		     .rows = h->rows, .cols = { value(h->dim), h->dim },
-		     .imm = part ? h->dim : FLM_GROUP,
-		     });
+		.mode = FLM_MISC_QUANT,
+		.a = plus(value(v->at), FLM_CLASS_LOOP, h->kv_loop, 4 * h->dim),
+		.a_pitch = v->pitch,
+		.c = plus(value(scratch_at(h, part ? ATT_VS : ATT_KS)), FLM_CLASS_LENGTH,
+			  FLM_LENGTH_KV, scale_bytes),
+		.c_pitch = scale_bytes,
+		.out = plus(value(scratch_at(h, part ? ATT_V : ATT_K)), FLM_CLASS_LENGTH,
+			    FLM_LENGTH_KV, h->dim),
+		.out_pitch = h->dim,
+		.rows = h->rows, .cols = { value(h->dim), h->dim },
+		.imm = part ? h->dim : FLM_GROUP,
+	});
 }
 
 static void store_new(struct emitter *e, const struct heads *h, int part)
@@ -204,30 +204,30 @@ static void query_head(struct emitter *e, const struct heads *whole)
 		from_kv = plus(from_kv, FLM_CLASS_LOOP, depth, queries);
 	}
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_QUANT, .a = from, .a_pitch = q->pitch,
-		     .c = value(scratch_at(h, ATT_QS)), .c_pitch = 4 * h->groups,
-		     .out = value(scratch_at(h, ATT_Q)), .out_pitch = query_pitch,
-		     .rows = h->rows, .cols = { value(h->dim), h->dim }, .imm = FLM_GROUP,
-		     });
+		.mode = FLM_MISC_QUANT, .a = from, .a_pitch = q->pitch,
+		.c = value(scratch_at(h, ATT_QS)), .c_pitch = 4 * h->groups,
+		.out = value(scratch_at(h, ATT_Q)), .out_pitch = query_pitch,
+		.rows = h->rows, .cols = { value(h->dim), h->dim }, .imm = FLM_GROUP,
+	});
 	emit_scores(e, h, query_pitch, 4 * weight_pitch);
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_SOFTMAX, .a = value(s), .a_pitch = 4 * weight_pitch,
+		.mode = FLM_MISC_SOFTMAX, .a = value(s), .a_pitch = 4 * weight_pitch,
 		.out = value(s), .out_pitch = 4 * weight_pitch, .rows = h->rows, .cols = h->end,
-		     .imm = e->plan->softmax_scale,
-		     .pos = from_kv,
-		     });
+		.imm = e->plan->softmax_scale,
+		.pos = from_kv,
+	});
 	/* The values' own scales go into the weights, so that the sum is of integers. */
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_MUL, .a = value(s), .a_pitch = 4 * weight_pitch,
+		.mode = FLM_MISC_MUL, .a = value(s), .a_pitch = 4 * weight_pitch,
 		.b = value(scratch_at(h, ATT_VS)), .out = value(s), .out_pitch = 4 * weight_pitch,
-		     .rows = h->rows, .cols = h->end,
-		     });
+		.rows = h->rows, .cols = h->end,
+	});
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_QUANT, .a = value(s), .a_pitch = 4 * weight_pitch,
-		     .c = value(scratch_at(h, ATT_PS)), .c_pitch = scale_pitch,
-		     .out = value(scratch_at(h, ATT_P)), .out_pitch = weight_pitch,
-		     .rows = h->rows, .cols = h->end, .imm = FLM_GROUP,
-		     });
+		.mode = FLM_MISC_QUANT, .a = value(s), .a_pitch = 4 * weight_pitch,
+		.c = value(scratch_at(h, ATT_PS)), .c_pitch = scale_pitch,
+		.out = value(scratch_at(h, ATT_P)), .out_pitch = weight_pitch,
+		.rows = h->rows, .cols = h->end, .imm = FLM_GROUP,
+	});
 	emit_weighted_sum(e, h, to, weight_pitch, scale_pitch);
 	if (is_tiled)
 		loop_end(e);

@@ -8,7 +8,7 @@
  *	place_run	segments, strip tables, core registers		place.c
  *	emit_run	six streams for each entry	emit.c, linear.c, attention.c, operand.c
  *	verify_run	reads the words again	verify.c, verify_insn.c, form.c, walk.c
- *	write_run	quantises straight into the file	write.c, weights.c, vectors.c, layout.c
+ *	write_run	quantises into the file	write.c, weights.c, vectors.c, layout.c
  *
  * Everything hangs on one struct plan; memory comes from an arena that lives as long as the
  * process. A user's mistake or a model that does not fit ends in die(), which also removes the

@@ -34,12 +34,12 @@ static void emit_embed(struct emitter *e, const struct op *op)
 		emit(e);
 	}
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_DEQUANT, .flags = FLM_MISC_HALF,
-		     .a = value(codes->at), .a_pitch = cols,
-		     .c = value(scales->at), .c_pitch = scale_bytes,
-		     .out = value(op->out->at), .out_pitch = op->out->pitch, .rows = rows,
-		     .cols = operand_cols(p, op->out), .imm = FLM_GROUP,
-		     });
+		.mode = FLM_MISC_DEQUANT, .flags = FLM_MISC_HALF,
+		.a = value(codes->at), .a_pitch = cols,
+		.c = value(scales->at), .c_pitch = scale_bytes,
+		.out = value(op->out->at), .out_pitch = op->out->pitch, .rows = rows,
+		.cols = operand_cols(p, op->out), .imm = FLM_GROUP,
+	});
 }
 
 static void emit_rope_rows(struct emitter *e, const struct op *op)
@@ -95,9 +95,9 @@ static void emit_rmsnorm(struct emitter *e, const struct op *op)
 	}
 	operand_misc(e, &(struct operand_misc) {
 		.mode = FLM_MISC_RMSNORM, .a = at, .a_pitch = x->pitch, .b = value(op->in[1]->at),
-		     .out = value(op->out->at), .out_pitch = op->out->pitch,
-		     .rows = operand_rows(e, op->section), .cols = operand_cols(p, x), .imm = imm,
-		     });
+		.out = value(op->out->at), .out_pitch = op->out->pitch,
+		.rows = operand_rows(e, op->section), .cols = operand_cols(p, x), .imm = imm,
+	});
 }
 
 /* hadamard, rope, silu, mul, add: a and perhaps b in, out of the same shape. */
@@ -106,13 +106,13 @@ static void emit_rowwise(struct emitter *e, const struct op *op, enum flm_misc m
 	const struct value *a = op->in[0], *b = op->in[1];
 
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = mode, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
-		     .b = has_b ? value(b->at) : value(0), .b_pitch = has_b ? b->pitch : 0,
-		     .out = operand_part(e->plan, op->out), .out_pitch = op->out->pitch,
-		     .rows = operand_rows(e, op->section), .cols = operand_cols(e->plan, a),
-		     .imm = mode == FLM_MISC_HADAMARD ? op->imm :
-		     mode == FLM_MISC_ROPE ? e->plan->config->head_dim : 0,
-		     });
+		.mode = mode, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
+		.b = has_b ? value(b->at) : value(0), .b_pitch = has_b ? b->pitch : 0,
+		.out = operand_part(e->plan, op->out), .out_pitch = op->out->pitch,
+		.rows = operand_rows(e, op->section), .cols = operand_cols(e->plan, a),
+		.imm = mode == FLM_MISC_HADAMARD ? op->imm :
+		       mode == FLM_MISC_ROPE ? e->plan->config->head_dim : 0,
+	});
 }
 
 static void emit_quant(struct emitter *e, const struct op *op)
@@ -120,11 +120,11 @@ static void emit_quant(struct emitter *e, const struct op *op)
 	const struct value *a = op->in[0], *q = op->out;
 
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_QUANT, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
-		     .c = operand_scales(q), .c_pitch = q->scale_pitch,
-		     .out = operand_part(e->plan, q), .out_pitch = q->pitch,
+		.mode = FLM_MISC_QUANT, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
+		.c = operand_scales(q), .c_pitch = q->scale_pitch,
+		.out = operand_part(e->plan, q), .out_pitch = q->pitch,
 		.rows = operand_rows(e, op->section), .cols = operand_cols(e->plan, a), .imm = op->imm,
-		     });
+	});
 }
 
 static void gather_part(struct emitter *e, struct expr at, uint32_t pitch, struct operand_size rows,
@@ -191,9 +191,9 @@ static void fill_candidates(struct emitter *e, uint32_t at, uint32_t top)
 
 	for (uint32_t i = 0; i < 2; i++)
 		operand_misc(e, &(struct operand_misc) {
-			     .mode = FLM_MISC_FILL, .out = value(at + 4 * i), .out_pitch = 8,
-			     .rows = { value(top), top }, .cols = { value(1), 1 }, .imm = none[i],
-			     });
+			.mode = FLM_MISC_FILL, .out = value(at + 4 * i), .out_pitch = 8,
+			.rows = { value(top), top }, .cols = { value(1), 1 }, .imm = none[i],
+		});
 }
 
 static void emit_sample(struct emitter *e, const struct op *op)
@@ -210,17 +210,17 @@ static void emit_sample(struct emitter *e, const struct op *op)
 		}
 	}
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_TOPK, .a = value(v->at), .out = value(at), .rows = one,
-		     .cols = operand_cols(p, v), .imm = top,
-		     .pos = plus(value(0), FLM_CLASS_CORE, CORE_VOCAB_FIRST, FLM_STRIP),
-		     });
+		.mode = FLM_MISC_TOPK, .a = value(v->at), .out = value(at), .rows = one,
+		.cols = operand_cols(p, v), .imm = top,
+		.pos = plus(value(0), FLM_CLASS_CORE, CORE_VOCAB_FIRST, FLM_STRIP),
+	});
 	BEGIN(e, SYS_TOPK);
 	ADDRESS(e, SYS_TOPK, SRC, value(at));
 	OPERAND(e, SYS_TOPK, COUNT, top);
 	emit(e);
 	operand_misc(e, &(struct operand_misc) {
-		     .mode = FLM_MISC_SAMPLE, .a = value(at), .rows = one, .cols = one, .imm = top,
-		     });
+		.mode = FLM_MISC_SAMPLE, .a = value(at), .rows = one, .cols = one, .imm = top,
+	});
 }
 
 static void emit_op(struct emitter *e, const struct op *op)

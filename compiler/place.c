@@ -2,8 +2,8 @@
 /*
  * Where what a core has lies in memory: its numbers (core registers), strip tables and strips in
  * HBM, norms, RoPE table and embedding in DDR, pages of the KV cache. Tables lie at the same
- * offsets in every core, sized for the core that has most, so that one stream serves all. The strips
- * themselves are reached through the tables and lie as they fall.
+ * offsets in every core, sized for the core that has most, so that one stream serves all. The
+ * strips themselves are reached through the tables and lie as they fall.
  */
 #include "compiler/cc.h"
 

@@ -18,9 +18,9 @@ uint32_t strip_scales_bytes(uint32_t cols)
 uint32_t strip_bytes(unsigned int width, uint32_t cols)
 {
 	uint32_t whole = cols / FLM_TILE_COLS, rest = ROUND_UP(cols % FLM_TILE_COLS, FLM_STRIP);
+	uint32_t each = strip_codes_bytes(width, FLM_TILE_COLS) + strip_scales_bytes(FLM_TILE_COLS);
 
-	return whole * (strip_codes_bytes(width, FLM_TILE_COLS) + strip_scales_bytes(FLM_TILE_COLS)) +
-	       strip_codes_bytes(width, rest) + strip_scales_bytes(rest);
+	return whole * each + strip_codes_bytes(width, rest) + strip_scales_bytes(rest);
 }
 
 uint64_t strip_rows(unsigned int width, uint32_t cols, uint64_t at, struct flm_strip *rows)

@@ -44,7 +44,8 @@ static void write_rope(const struct plan *p, const struct output *output, float 
 			row[i] = cos(angle);
 			row[half + i] = sin(angle);
 		}
-		output_write(output, base + p->rope + 4ull * position * c->head_dim, row, 4 * c->head_dim);
+		output_write(output, base + p->rope + 4ull * position * c->head_dim, row,
+			     4 * c->head_dim);
 	}
 }
 

@@ -100,7 +100,8 @@ static void embedding_task(struct work *w, const struct task *t, float *rows, ui
 			       scales + (size_t)r * scale_bytes))
 			die("model.embed_tokens.weight: row %u is too large for a float16 scale: the model is broken, fetch it again",
 			    t->first + r);
-	output_write(w->output, base + p->embed + (uint64_t)t->first * cols, out, (size_t)t->count * cols);
+	output_write(w->output, base + p->embed + (uint64_t)t->first * cols, out,
+		     (size_t)t->count * cols);
 	output_write(w->output, base + p->embed_scales + (uint64_t)t->first * scale_bytes, scales,
 		     (size_t)t->count * scale_bytes);
 	atomic_fetch_add(&w->done, (uint64_t)t->count * cols);

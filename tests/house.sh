@@ -13,14 +13,11 @@ long_functions_of_ours=(
 	compiler/main.c:parse emulator/main.c:parse_options tools/flightllm-vm:parse_options # a case an option
 	tools/run.c:run_main tools/perplexity.c:perplexity_main	# a command from its options to its end, in steps
 	kernel/flightllm_queue.c:flightllm_queue_new	# a field a line, then the ladder that undoes them
-	lib/soft_bo.c:soft_bo_create	# the driver's order of refusals, to be compared with it
 )
 long_files_of_ours=(
 	emulator/SPEC.md	# the card's manual: one file to search, and to print
 	kernel/include/drm/flightllm_accel.h	# half of it is the manual of the ioctls
-	emulator/queue.c emulator/job.c	# being divided
 	kernel/flightllm_gem.c	# an object and its row
-	lib/checkpoint_safetensors.c	# one format, with its index and its shards
 	tools/run.c	# a prompt, a chat and a terminal's signals
 	tools/flightllm-vm	# one script to copy to another machine
 )

@@ -358,13 +358,10 @@ PUBLIC void card_vector_mask(struct card *card, unsigned int vector, int masked)
 	uint32_t bit = 1u << vector % 32;
 
 	pthread_mutex_lock(&card->lock);
-	if (vector >= card->vectors) {
-		/* none of ours */
-	} else if (masked) {
+	if (vector < card->vectors && masked)
 		card->vectors_masked |= bit;
-	} else {
+	else if (vector < card->vectors)
 		notify_unmasked(card, vector);
-	}
 	pthread_mutex_unlock(&card->lock);
 }
 

@@ -109,8 +109,8 @@ static enum step fetch_tokens(struct queue *q, const struct exec_pass *pass,
 		return STEP_GOES_ON;
 	}
 	step = job_fetch(q, le16toh(job->record.prompt.segment),
-		     job_add(le64toh(job->record.prompt.offset), 4ull * job->fed), tokens,
-		     4ull * count, FLM_RIGHT_R);
+			 job_add(le64toh(job->record.prompt.offset), 4ull * job->fed), tokens,
+			 4ull * count, FLM_RIGHT_R);
 	for (uint32_t i = 0; i < count; i++)
 		tokens[i] = le32toh(tokens[i]);
 	return step;
@@ -159,8 +159,9 @@ static enum step hand_out(struct card *card, struct queue *q,
 	struct fault *f = &q->work.fault;
 	int bad;
 
-	bad = space_write(&q->space, job->core, le16toh(ring->segment), job_add(le64toh(ring->offset),
-			  4ull * (job->made % le32toh(ring->count))), &token, 4, f);
+	bad = space_write(&q->space, job->core, le16toh(ring->segment),
+			  job_add(le64toh(ring->offset),
+				  4ull * (job->made % le32toh(ring->count))), &token, 4, f);
 	if (!bad && n) {
 		for (uint32_t i = 0; i < n; i++)
 			candidates[i] = i < result->top_count ? result->top[i] :

@@ -205,7 +205,7 @@ static void queue_enable(struct card *card, struct queue *q)
 	q->fault = q->fault_word = q->fault_segment = 0;
 	q->state = FLM_QUEUE_ENABLED;
 	notify_trace(card, "queue=%u enabled kind=%u cores=0x%x priority=%u", queue_number(card, q),
-		   q->kind, q->cores, q->priority);
+		     q->kind, q->cores, q->priority);
 }
 
 void queue_command(struct card *card, unsigned int number, uint32_t command)

@@ -198,8 +198,9 @@ static enum step load_streams(struct queue *q, unsigned int segment, uint64_t at
 			uint32_t *words;
 
 			if (offset % 4 || !count || count > left)
-				return slot_fault(q, FLM_FAULT_SLOT, AT_PROGRAM + sizeof(*job->program) +
-					     e * sizeof(entry) + u * sizeof(entry.stream[0]));
+				return slot_fault(q, FLM_FAULT_SLOT,
+						  AT_PROGRAM + sizeof(*job->program) +
+						  e * sizeof(entry) + u * sizeof(entry.stream[0]));
 			left -= count;
 			words = calloc(count, sizeof(*words));
 			if (!words)
@@ -207,7 +208,7 @@ static enum step load_streams(struct queue *q, unsigned int segment, uint64_t at
 			job->words[e][u] = words;
 			job->counts[e][u] = count;
 			step = job_fetch(q, segment, job_add(at, offset), words, 4ull * count,
-				     FLM_RIGHT_X);
+					 FLM_RIGHT_X);
 			for (uint32_t i = 0; i < count; i++)
 				words[i] = le32toh(words[i]);
 		}
@@ -228,8 +229,8 @@ static enum step load_pages(struct queue *q)
 	job->pages = calloc(count, sizeof(*job->pages));
 	if (!job->pages)
 		return slot_fault(q, FLM_FAULT_INTERNAL, 0);
-	step = job_fetch(q, le16toh(job->row.page_segment), le64toh(job->row.page_offset), job->pages,
-		     4ull * count, FLM_RIGHT_R);
+	step = job_fetch(q, le16toh(job->row.page_segment), le64toh(job->row.page_offset),
+			 job->pages, 4ull * count, FLM_RIGHT_R);
 	for (uint32_t i = 0; i < count; i++)
 		job->pages[i] = le32toh(job->pages[i]);
 	return step;
@@ -268,7 +269,7 @@ enum step job_begin(struct queue *q, const struct flm_slot *slot)
 		step = check_record(q);
 	if (step == STEP_GOES_ON)
 		step = job_fetch(q, records, le64toh(job->record.row_offset), &job->row,
-			     sizeof(job->row), FLM_RIGHT_R);
+				 sizeof(job->row), FLM_RIGHT_R);
 	job->prompt = le32toh(job->row.prompt);
 	job->generate = le32toh(job->row.generate);
 	if (step == STEP_GOES_ON)

@@ -202,9 +202,9 @@ static void slot_end(struct card *card, struct queue *q)
 		card->copies++;
 	else
 		card->jobs++;
-	notify_trace(card, "end queue=%u seqno=%llu status=%u fault=%u value=%u", queue_number(card, q),
-		   (unsigned long long)q->running, q->work.status, q->work.fault.kind,
-		   q->work.value);
+	notify_trace(card, "end queue=%u seqno=%llu status=%u fault=%u value=%u",
+		     queue_number(card, q), (unsigned long long)q->running, q->work.status,
+		     q->work.fault.kind, q->work.value);
 	if (moves)
 		q->seqno = q->running;
 	q->head++;

@@ -466,7 +466,8 @@ static int read_safetensors(const struct checkpoint *cp, const struct tensor *t,
 
 	for (; count; count -= n, first += n, out += n) {
 		n = count < ELEMENTS_AT_ONCE ? count : ELEMENTS_AT_ONCE;
-		ret = checkpoint_read_all(file->fd, file->path, in, n * each, t->begin + first * each);
+		ret = checkpoint_read_all(file->fd, file->path, in, n * each,
+					  t->begin + first * each);
 		if (ret)
 			return ret;
 		if (t->type == CHECKPOINT_F32)

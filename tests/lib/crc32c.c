@@ -25,7 +25,12 @@ static void known_answers(void)
 		[0] = 0x01, 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18,
 		[32] = 0x28, [40] = 0x02,
 	};
-	const struct { const char *what; const void *memory; size_t bytes; uint32_t crc; } rows[] = {
+	const struct {
+		const char *what;
+		const void *memory;
+		size_t bytes;
+		uint32_t crc;
+	} rows[] = {
 		{ "no bytes", "", 0, 0 },
 		{ "one byte", "a", 1, 0xc1d04330 },
 		{ "the nine digits", "123456789", 9, 0xe3069283 },
