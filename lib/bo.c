@@ -95,12 +95,6 @@ int bo_map_locked(struct flm_bo *bo)
 	return 0;
 }
 
-bool bo_is_lost(const struct flm_bo *bo)
-{
-	return bo->placement != FLM_BO_HOST &&
-	       bo->losses != __atomic_load_n(&bo->device->losses, __ATOMIC_SEQ_CST);
-}
-
 PUBLIC uint64_t flm_bo_bytes(const struct flm_bo *bo)
 {
 	return bo->bytes;

@@ -191,9 +191,8 @@ static int copy(struct flm_bo *bo, uint64_t offset, const void *from, void *to, 
 		return ret;
 	}
 	pthread_mutex_lock(&device->lock);
-	ret = copy_context(device);
-	if (!ret && bo_is_lost(bo))
-		ret = flm_fail(-ECANCELED, "%s: " RESET_TEXT, device->node);
+	/* One that is not lost is younger than the copies' context, which therefore stands. */
+	ret = bo_is_lost(bo) ? flm_fail(-ECANCELED, "%s: " RESET_TEXT, device->node) : 0;
 	if (!ret && !device->copy.queue)
 		ret = queue_new_copy(device->copy.context, &device->copy.queue);
 	if (!ret)

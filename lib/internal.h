@@ -109,7 +109,11 @@ int bo_map(struct flm_bo *bo);
 int bo_map_locked(struct flm_bo *bo);
 
 /* True when the buffer lies in card memory that a reset has wiped. */
-bool bo_is_lost(const struct flm_bo *bo);
+static inline bool bo_is_lost(const struct flm_bo *bo)
+{
+	return bo->placement != FLM_BO_HOST &&
+	       bo->losses != __atomic_load_n(&bo->device->losses, __ATOMIC_SEQ_CST);
+}
 
 /* True when the context was lost in a reset. */
 bool context_is_lost(const struct flm_context *context);
