@@ -13,8 +13,8 @@ static const struct {
 	const char *name, *access, *meaning;
 	u32 offset, bytes;
 } rows[] = {
-#define REG(name, offset, access, reset, meaning) { #name, #access, meaning, offset, 4 },
-#define REG64(name, offset, access, reset, meaning) { #name, #access, meaning, offset, 8 },
+#define REG(name, offset, bank, access, reset, meaning) { #name, #access, meaning, offset, 4 },
+#define REG64(name, offset, bank, access, reset, meaning) { #name, #access, meaning, offset, 8 },
 #include <flightllm/regs.def>
 };
 

@@ -8,16 +8,18 @@
 #include "emulator/device/device.h"
 
 enum access { RO, RW, WO, W1C };
+enum bank { CARD, COUNT, REGION, QUEUE, UNIT, CHANNEL };
 
 struct row {
 	uint16_t offset;
 	uint8_t bytes;
+	uint8_t bank;
 	uint8_t access;
 	uint64_t reset;
 };
 
-#define REG(name, offset, access, reset, meaning) { offset, 4, access, reset },
-#define REG64(name, offset, access, reset, meaning) { offset, 8, access, reset },
+#define REG(name, offset, bank, access, reset, meaning) { offset, 4, bank, access, reset },
+#define REG64(name, offset, bank, access, reset, meaning) { offset, 8, bank, access, reset },
 static const struct row rows[] = {
 #include <flightllm/regs.def>
 };
@@ -120,8 +122,18 @@ static uint64_t read_count(struct card *card, uint32_t reg)
 	}
 }
 
+static uint64_t read_unit(const struct card *card, uint32_t reg)
+{
+	uint32_t unit = FLM_REG_GET(card->unit_select, UNIT_SELECT, UNIT);
+	uint32_t core = FLM_REG_GET(card->unit_select, UNIT_SELECT, CORE);
+
+	if (reg != FLM_REG_UNIT_INSTRUCTIONS || unit >= FLM_UNITS || core >= card->profile.cores)
+		return 0;
+	return card->unit_instructions[core][unit];
+}
+
 /* Bytes of the selected channel; these count on every card. */
-static uint64_t read_channel(const struct card *card, bool is_written)
+static uint64_t read_channel(const struct card *card, uint32_t reg)
 {
 	uint32_t id = FLM_REG_GET(card->channel_select, CHANNEL_SELECT, REGION);
 	uint32_t channel = FLM_REG_GET(card->channel_select, CHANNEL_SELECT, CHANNEL);
@@ -130,8 +142,13 @@ static uint64_t read_channel(const struct card *card, bool is_written)
 	if (id >= FLM_REGIONS || channel >= card->memory.regions[id].channels)
 		return 0;
 	region = &card->memory.regions[id];
-	return __atomic_load_n(is_written ? &region->written[channel] : &region->read[channel],
-			       __ATOMIC_RELAXED);
+	switch (reg) {
+	case FLM_REG_CHANNEL_READ:
+		return __atomic_load_n(&region->read[channel], __ATOMIC_RELAXED);
+	case FLM_REG_CHANNEL_WRITTEN:
+		return __atomic_load_n(&region->written[channel], __ATOMIC_RELAXED);
+	default: return 0;
+	}
 }
 
 static uint32_t lowest_halted(const struct card *card)
@@ -142,12 +159,11 @@ static uint32_t lowest_halted(const struct card *card)
 	return UINT32_MAX;
 }
 
-/* What a row reads as, all of its bits. */
-static uint64_t read_row(struct card *card, const struct row *row)
+static uint64_t read_card(const struct card *card, const struct row *row)
 {
 	const struct profile *p = &card->profile;
 	char name[16] = "";
-	uint32_t word, unit, core;
+	uint32_t word;
 
 	switch (row->offset) {
 	case FLM_REG_CAPS:
@@ -186,23 +202,22 @@ static uint64_t read_row(struct card *card, const struct row *row)
 	case FLM_REG_QUEUE_SELECT: return card->queue_select;
 	case FLM_REG_UNIT_SELECT: return card->unit_select;
 	case FLM_REG_CHANNEL_SELECT: return card->channel_select;
-	case FLM_REG_UNIT_INSTRUCTIONS:
-		unit = FLM_REG_GET(card->unit_select, UNIT_SELECT, UNIT);
-		core = FLM_REG_GET(card->unit_select, UNIT_SELECT, CORE);
-		return unit >= FLM_UNITS || core >= p->cores ? 0 :
-		       card->unit_instructions[core][unit];
-	case FLM_REG_CHANNEL_READ: return read_channel(card, false);
-	case FLM_REG_CHANNEL_WRITTEN: return read_channel(card, true);
-	default:
-		break;
+	default: return row->reset;
 	}
-	if (row->offset >= FLM_REG_REGION_SELECT && row->offset < FLM_REG_QUEUE_SELECT)
-		return read_region(card, row->offset);
-	if (row->offset >= FLM_REG_QUEUE_SELECT && row->offset < FLM_REG_COUNT_READS)
-		return read_queue(card, row->offset);
-	if (row->offset >= FLM_REG_COUNT_READS && row->offset < FLM_REG_UNIT_SELECT)
-		return read_count(card, row->offset);
-	return row->reset;
+}
+
+/* What a row reads as, all of its bits. */
+static uint64_t read_row(struct card *card, const struct row *row)
+{
+	switch ((enum bank)row->bank) {
+	case COUNT: return read_count(card, row->offset);
+	case REGION: return read_region(card, row->offset);
+	case QUEUE: return read_queue(card, row->offset);
+	case UNIT: return read_unit(card, row->offset);
+	case CHANNEL: return read_channel(card, row->offset);
+	case CARD: break;
+	}
+	return read_card(card, row);
 }
 
 uint64_t regs_read(struct card *card, uint32_t offset, unsigned int bytes)
@@ -261,9 +276,9 @@ static void write_queue(struct card *card, uint32_t reg, uint64_t value, uint64_
 		*wide = (*wide & ~mask) | (value & mask);
 }
 
-static void write_row(struct card *card, const struct row *row, uint64_t value, uint64_t mask)
+static void write_card(struct card *card, uint32_t reg, uint64_t value)
 {
-	switch (row->offset) {
+	switch (reg) {
 	case FLM_REG_CONTROL:
 		if (value == FLM_RESET_KEY)
 			reset_begin(card);
@@ -294,8 +309,16 @@ static void write_row(struct card *card, const struct row *row, uint64_t value, 
 		card->channel_select = value & 0xffff;
 		break;
 	default:
-		write_queue(card, row->offset, value, mask);
+		break;
 	}
+}
+
+static void write_row(struct card *card, const struct row *row, uint64_t value, uint64_t mask)
+{
+	if (row->bank == QUEUE)
+		write_queue(card, row->offset, value, mask);
+	else
+		write_card(card, row->offset, value);
 }
 
 void regs_write(struct card *card, uint32_t offset, uint64_t value, unsigned int bytes)

@@ -12,7 +12,7 @@
 #include "tests/tap.h"
 
 struct reg {
-	const char *name, *access, *meaning;
+	const char *name, *bank, *access, *meaning;
 	unsigned int offset, bytes;
 	uint64_t reset;
 };
@@ -22,10 +22,10 @@ struct field {
 	int high, low;
 };
 
-#define REG(name, offset, access, reset, meaning) \
-	{ #name, #access, meaning, offset, 4, reset },
-#define REG64(name, offset, access, reset, meaning) \
-	{ #name, #access, meaning, offset, 8, reset },
+#define REG(name, offset, bank, access, reset, meaning) \
+	{ #name, #bank, #access, meaning, offset, 4, reset },
+#define REG64(name, offset, bank, access, reset, meaning) \
+	{ #name, #bank, #access, meaning, offset, 8, reset },
 static const struct reg regs[] = {
 #include <flightllm/regs.def>
 };
@@ -70,6 +70,32 @@ static void check_registers(void)
 	ok(said, "every register says what it means");
 	ok(apart, "registers stand in ascending order and share no byte");
 	ok(once, "every name stands once");
+}
+
+/* The bank of what stands before the first '_', or CARD: what a *_SELECT chooses follows it. */
+static const char *bank_of(const struct reg *r)
+{
+	static const char *const banks[] = { "COUNT", "REGION", "QUEUE", "UNIT", "CHANNEL" };
+	size_t length = strcspn(r->name, "_");
+
+	for (unsigned int i = 0; i < COUNT(banks); i++)
+		if (length == strlen(banks[i]) && r->name[length] &&
+		    !strncmp(r->name, banks[i], length) && strcmp(r->name + length, "_SELECT"))
+			return banks[i];
+	return "CARD";
+}
+
+static void check_banks(void)
+{
+	unsigned int selects = 0;
+	bool right = true;
+
+	for (unsigned int i = 0; i < COUNT(regs); i++) {
+		right &= !strcmp(regs[i].bank, bank_of(&regs[i]));
+		selects += !!strstr(regs[i].name, "_SELECT");
+	}
+	ok(right, "a register is in the bank that its name begins with, else the card's");
+	ok(selects == 4, "each of the four banks of which there are many has one SELECT");
 }
 
 static void check_fields(void)
@@ -119,6 +145,7 @@ static void check_places(void)
 int main(void)
 {
 	check_registers();
+	check_banks();
 	check_fields();
 	check_places();
 	return done_testing();

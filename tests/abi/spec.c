@@ -17,16 +17,16 @@
 
 static void print_registers(FILE *to)
 {
-	fputs("| offset | bits | access | reset | name | meaning |\n|---|---|---|---|---|---|\n",
+	fputs("| offset | bits | bank | access | reset | name | meaning |\n|---|---|---|---|---|---|---|\n",
 	      to);
-#define REG(name, offset, access, reset, meaning) \
-	fprintf(to, "| 0x%03x | 32 | %s | 0x%x | %s | %s |\n", (unsigned int)(offset), #access, \
-		(unsigned int)(reset), #name, meaning);
-#define REG64(name, offset, access, reset, meaning) \
-	fprintf(to, "| 0x%03x | 64 | %s | 0x%x | %s | %s |\n", (unsigned int)(offset), #access, \
-		(unsigned int)(reset), #name, meaning);
+#define REG(name, offset, bank, access, reset, meaning) \
+	fprintf(to, "| 0x%03x | 32 | %s | %s | 0x%x | %s | %s |\n", (unsigned int)(offset), #bank, \
+		#access, (unsigned int)(reset), #name, meaning);
+#define REG64(name, offset, bank, access, reset, meaning) \
+	fprintf(to, "| 0x%03x | 64 | %s | %s | 0x%x | %s | %s |\n", (unsigned int)(offset), #bank, \
+		#access, (unsigned int)(reset), #name, meaning);
 #define FLD(reg, name, high, low) \
-	fprintf(to, "| | %d:%d | | | %s.%s | |\n", high, low, #reg, #name);
+	fprintf(to, "| | %d:%d | | | | %s.%s | |\n", high, low, #reg, #name);
 #include <flightllm/regs.def>
 }
 

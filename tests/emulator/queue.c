@@ -19,8 +19,8 @@ static const struct row {
 	uint32_t offset, bytes;
 	uint64_t reset;
 } rows[] = {
-#define REG(name, offset, access, reset, meaning) { #name, #access, offset, 4, reset },
-#define REG64(name, offset, access, reset, meaning) { #name, #access, offset, 8, reset },
+#define REG(name, offset, bank, access, reset, meaning) { #name, #access, offset, 4, reset },
+#define REG64(name, offset, bank, access, reset, meaning) { #name, #access, offset, 8, reset },
 #include <flightllm/regs.def>
 };
 

@@ -35,7 +35,7 @@ enum flm_profile {
 #define FLM_BAR_DOORBELLS	4	/* a page of 4096 bytes a queue, 2^n of them */
 #define FLM_BAR_REGS_BYTES	4096
 
-#define REG(name, offset, access, reset, meaning) FLM_REG_##name = (offset),
+#define REG(name, offset, bank, access, reset, meaning) FLM_REG_##name = (offset),
 enum {
 #include <flightllm/regs.def>
 	FLM_REG_END = FLM_BAR_REGS_BYTES
