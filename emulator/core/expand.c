@@ -48,10 +48,12 @@ int expand_fetch(struct core *core, uint64_t segment, uint64_t table, uint64_t r
 	return 0;
 }
 
-int expand_measure(struct tile *tile, const uint8_t *n)
+int expand_measure(struct tile *tile, const uint8_t *from)
 {
+	const uint8_t *n = tile->block_n;
 	uint32_t b, kept = 0, masks = 0;
 
+	memcpy(tile->block_n, from, tile->blocks);
 	for (b = 0; b < tile->blocks; b++) {
 		if (n[b] != 0 && n[b] != 2 && n[b] != 4 && n[b] != 8 && n[b] != 16)
 			return -1;
@@ -150,10 +152,14 @@ static void expand_dense(const struct tile *tile, const uint8_t *codes, uint8_t 
 }
 
 /* One block's codes go to the columns its mask keeps. Returns -1 where a row keeps not N. */
-static int scatter(const uint8_t *packed, unsigned int n, const uint8_t *masks, uint8_t *out)
+static int scatter(const uint8_t *packed, unsigned int n, const uint8_t *from, uint8_t *out)
 {
 	unsigned int j, part, bit;
+	uint8_t masks[MASK_BYTES];
 
+	/* What is counted is what is used, whoever writes to the buffer meanwhile. */
+	if (n != FLM_STRIP)
+		memcpy(masks, from, sizeof(masks));
 	for (j = 0; j < 4; j++) {
 		for (part = 0; part < 4; part++) {
 			unsigned int row = j + 4 * part, kept = 0xffff;
@@ -173,9 +179,10 @@ static int scatter(const uint8_t *packed, unsigned int n, const uint8_t *masks, 
 	return 0;
 }
 
-static int expand_sparse(const struct tile *tile, const uint8_t *codes, const uint8_t *n,
-			 const uint8_t *masks, uint8_t *out)
+static int expand_sparse(const struct tile *tile, const uint8_t *codes, const uint8_t *masks,
+			 uint8_t *out)
 {
+	const uint8_t *n = tile->block_n;
 	unsigned int parts = parts_of(tile->width);
 	uint8_t packed[BLOCK_CODES];
 	uint32_t b;
@@ -202,11 +209,10 @@ static int expand_sparse(const struct tile *tile, const uint8_t *codes, const ui
 	return 0;
 }
 
-int expand_codes(const struct tile *tile, const uint8_t *codes, const uint8_t *n,
-		 const uint8_t *masks, uint8_t *out)
+int expand_codes(const struct tile *tile, const uint8_t *codes, const uint8_t *masks, uint8_t *out)
 {
 	if (tile->is_sparse)
-		return expand_sparse(tile, codes, n, masks, out);
+		return expand_sparse(tile, codes, masks, out);
 	expand_dense(tile, codes, out);
 	if (tile->width == 2)
 		double_codes(out, tile->cols * FLM_STRIP);

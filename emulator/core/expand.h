@@ -18,6 +18,7 @@ struct tile {
 	uint32_t scale_bytes;
 	uint32_t code_bytes, mask_bytes;	/* not padded; sparse: after expand_measure() */
 	uint64_t kept;				/* codes in memory */
+	uint8_t block_n[FLM_TILE_COLS / FLM_STRIP];	/* sparse: N of each block, after it too */
 };
 
 static inline uint64_t expand_pad(uint64_t bytes)
@@ -29,18 +30,20 @@ static inline uint64_t expand_pad(uint64_t bytes)
 int expand_fetch(struct core *core, uint64_t segment, uint64_t table, uint64_t row,
 		 struct tile *tile);
 
-/* Completes a sparse tile by its N bytes [blocks]; 0, or -1 where one is not 0, 2, 4, 8 or 16. */
-int expand_measure(struct tile *tile, const uint8_t *n);
+/*
+ * Completes a sparse tile by its N bytes [blocks]; 0, or -1 where one is not 0, 2, 4, 8 or 16.
+ * They are copied first: what they are later changes neither sizes nor what is expanded.
+ */
+int expand_measure(struct tile *tile, const uint8_t *from);
 
 /* What a code counts from: its value is code - zero (2 bits: 2 code - zero). */
 int expand_zero(const struct tile *tile);
 
 /*
  * Codes as they lie on chip to one byte each, [cols / 4][row][4 columns], so that the value of a
- * byte is byte - expand_zero(). n and masks are used by sparse tiles. Returns 0, or -1 where a mask
- * does not keep N codes in each row.
+ * byte is byte - expand_zero(). masks are used by sparse tiles. Returns 0, or -1 where a mask does
+ * not keep N codes in each row.
  */
-int expand_codes(const struct tile *tile, const uint8_t *codes, const uint8_t *n,
-		 const uint8_t *masks, uint8_t *out);
+int expand_codes(const struct tile *tile, const uint8_t *codes, const uint8_t *masks, uint8_t *out);
 
 #endif

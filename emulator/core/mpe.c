@@ -92,7 +92,7 @@ static const uint8_t *take_tile(struct core *core, const struct linear *op, uint
 			math_half((uint16_t)(scales[2 * i] | scales[2 * i + 1] << 8));
 	if (!tile->is_sparse && tile->width == 8)
 		return codes;
-	if (expand_codes(tile, codes, n, masks, core->scratch->codes)) {
+	if (expand_codes(tile, codes, masks, core->scratch->codes)) {
 		core_fault(core, FLM_FAULT_FORMAT);
 		return NULL;
 	}

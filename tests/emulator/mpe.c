@@ -4,6 +4,7 @@
  * written one code at a time from the description of the layout, and multiplied one code at a time.
  */
 #include "emulator/core/dot.h"
+#include "emulator/core/expand.h"
 #include "tests/emulator/machine.h"
 
 /* Little state, good enough bits. */
@@ -374,6 +375,26 @@ static void test_format(void)
 	ok(run() == FLM_FAULT_BUFFER, "N and masks go to the index buffer only");
 }
 
+/* Two blocks of 8-bit codes, N = 2 and none. Who else writes to the index buffer changes nothing. */
+static void test_changed(void)
+{
+	struct tile tile = { .width = 8, .is_sparse = true, .blocks = 2, .cols = 32 };
+	uint8_t n[2] = { 2, 0 }, codes[32 * 16], masks[32], out[32 * 16];
+	unsigned int i, kept = 0;
+
+	memset(codes, 7, sizeof(codes));
+	for (i = 0; i < sizeof(masks); i++)
+		masks[i] = i % 2 ? 0 : 3;
+	ok(!expand_measure(&tile, n) && tile.code_bytes == 32 && tile.mask_bytes == 32,
+	   "two codes a row of one block: 32 bytes of codes, one mask");
+	n[0] = 16;
+	n[1] = 16;
+	ok(!expand_codes(&tile, codes, masks, out), "N that changes after it was measured");
+	for (i = 0; i < sizeof(out); i++)
+		kept += out[i] != expand_zero(&tile);
+	ok(kept == 32, "is not read again: 32 codes are expanded");
+}
+
 static void test_dot(void)
 {
 	static uint8_t codes[4096 * 16];
@@ -594,6 +615,7 @@ int main(void)
 		return 1;
 	test_linear();
 	test_format();
+	test_changed();
 	test_dot();
 	test_attention();
 	return machine_close();
