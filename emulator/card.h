@@ -33,7 +33,7 @@ struct card;
 
 struct card_options {
 	const char *profile;	/* row of profile.def: "u280", "vhk158", "u280x", "tiny" */
-	uint64_t hbm_bytes;	/* HBM of all cores together; 0: the profile's */
+	uint64_t mem_bytes;	/* HBM of all cores together, DDR at most; 0: the profile's */
 	uint64_t bar2_bytes;	/* window on card memory, a power of two; 0: 256 MiB */
 	unsigned int threads;	/* host threads that compute; 0: one a processor */
 	const char *faults;	/* injected faults, a comma-separated list; NULL: none */

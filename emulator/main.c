@@ -49,8 +49,9 @@ static const char help[] =
 	"\n"
 	"  --socket PATH   where to listen\n"
 	"  --card NAME     u280, vhk158, u280x or tiny\n"
-	"  --mem SIZE      HBM of all cores together (default: the card's); taken as it is "
-	"touched\n"
+	"  --mem SIZE      HBM of all cores together; DDR has no more than that either (default: the "
+	"card's);\n"
+	"                  taken as it is touched\n"
 	"  --bar2 SIZE     window on card memory, a power of two from 16M (default 256M)\n"
 	"  --threads N     threads that compute (default: one a processor)\n"
 	"  --faults LIST   faults to inject: NAME or NAME@N, separated by commas; N counts jobs for "
@@ -166,7 +167,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 			o->card.profile = optarg;
 			break;
 		case MEM:
-			o->card.hbm_bytes = parse_size("--mem", optarg);
+			o->card.mem_bytes = parse_size("--mem", optarg);
 			break;
 		case BAR2:
 			n = parse_size("--bar2", optarg);

@@ -117,16 +117,19 @@ static int make_doorbells(struct card *card)
 static int make_memory(struct card *card, const struct card_options *options, char *error)
 {
 	uint64_t bytes[FLM_REGIONS] = { 0 };
-	uint64_t hbm = options->hbm_bytes ? options->hbm_bytes / card->profile.cores :
+	uint64_t hbm = options->mem_bytes ? options->mem_bytes / card->profile.cores :
 			card->profile.core_bytes;
+	uint64_t ddr = card->profile.ddr_bytes;
 	uint64_t bar2 = options->bar2_bytes ? options->bar2_bytes : MIB(256);
 
+	if (options->mem_bytes && ddr > options->mem_bytes)
+		ddr = options->mem_bytes / MEM_CARD_BLOCK * MEM_CARD_BLOCK;
 	hbm = hbm / MEM_CARD_BLOCK * MEM_CARD_BLOCK;
 	if (!hbm) {
 		snprintf(error, CARD_ERROR_BYTES,
 			 "%llu bytes of HBM are too few for %u cores; give at "
 			 "least %u MiB",
-			 (unsigned long long)options->hbm_bytes, card->profile.cores,
+			 (unsigned long long)options->mem_bytes, card->profile.cores,
 			 2 * card->profile.cores);
 		return -EINVAL;
 	}
@@ -139,7 +142,7 @@ static int make_memory(struct card *card, const struct card_options *options, ch
 	}
 	for (unsigned int c = 0; c < card->profile.cores; c++)
 		bytes[FLM_REGION_HBM + c] = hbm;
-	bytes[FLM_REGION_DDR] = card->profile.ddr_bytes;
+	bytes[FLM_REGION_DDR] = ddr;
 	if (memory_init(&card->memory, bytes, bar2)) {
 		snprintf(error, CARD_ERROR_BYTES, "no memory for the card: %s", strerror(ENOMEM));
 		return -ENOMEM;

@@ -734,6 +734,8 @@ static void test_options(void)
 	g = guest_start(&c);
 	client_put(&c, CLIENT_BAR0, 0x100, 1, 4);
 	ok(client_get(&c, CLIENT_BAR0, 0x108, 8) == 8 << 20, "--mem 16M: 8 MiB for each of two cores");
+	client_put(&c, CLIENT_BAR0, 0x100, 8, 4);
+	ok(client_get(&c, CLIENT_BAR0, 0x108, 8) == 16 << 20, "and 16 MiB of DDR, not the card's 32");
 	guest_fill(&c, &g, 7);
 	ok(guest_hears(&g), "with one thread a slot is done");
 	ok(trace_has(trace, "queue=2 enabled kind=1 ") &&
