@@ -5,6 +5,7 @@
  * The one idea: this thread owns the socket and does nothing but answer it. All work is done by the
  * card's threads, so an answer never waits for a computation.
  */
+#include <ctype.h>
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
@@ -103,12 +104,13 @@ static void finish(void)
 
 static uint64_t parse_number(const char *option, const char *text)
 {
+	int base = text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10;
 	unsigned long long value;
 	char *end;
 
 	errno = 0;
-	value = strtoull(text, &end, 0);
-	if (end == text || *end || errno || *text == '-')
+	value = strtoull(text, &end, base);	/* 010 is ten */
+	if (errno || !isdigit((unsigned char)*text) || *end)
 		usage_error("%s %s: this is not a number", option, text);
 	return value;
 }

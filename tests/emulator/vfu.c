@@ -721,8 +721,8 @@ static bool trace_has(const char *path, const char *line)
 static void test_options(void)
 {
 	char trace[] = "/tmp/flightllm-trace.XXXXXX";
-	const char *const few[] = { "--mem", "16M", "--threads", "1", "--trace", trace, NULL };
-	static const char *const more[] = { "--threads", "4", "--faults", "lost-interrupt", NULL };
+	const char *const few[] = { "--mem", "16M", "--threads", "01", "--trace", trace, NULL };
+	static const char *const more[] = { "--threads", "08", "--faults", "lost-interrupt", NULL };
 	int fd = mkstemp(trace);
 	struct client c = client_start("tiny", few), d = client_start("tiny", more);
 	struct pollfd p = { .events = POLLIN };
@@ -730,7 +730,7 @@ static void test_options(void)
 
 	if (client_version(&c) || client_version(&d))
 		errx(1, "flightllm-emu does not start: %s%s", client_log(&c), client_log(&d));
-	ok(count_threads(&d) == count_threads(&c) + 3, "--threads 4: three more than --threads 1");
+	ok(count_threads(&d) == count_threads(&c) + 7, "--threads 08: seven more than --threads 1");
 	g = guest_start(&c);
 	client_put(&c, CLIENT_BAR0, 0x100, 1, 4);
 	ok(client_get(&c, CLIENT_BAR0, 0x108, 8) == 8 << 20, "--mem 16M: 8 MiB for each of two cores");
