@@ -11,7 +11,6 @@ must="functions files"
 
 long_functions_of_ours=(
 	compiler/main.c:parse emulator/main.c:parse_options tools/flightllm-vm:parse_options # a case an option
-	tools/run.c:run_main tools/perplexity.c:perplexity_main	# a command from its options to its end, in steps
 	kernel/flightllm_queue.c:flightllm_queue_new	# a field a line, then the ladder that undoes them
 )
 long_files_of_ours=(

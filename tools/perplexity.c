@@ -149,22 +149,80 @@ static void print(const struct common *common, const struct ppl *ppl, size_t win
 		       100 * ppl->top1_same.mean);
 }
 
+struct scoring {
+	struct flm_session *session;
+	struct flm_model_info info;
+	struct reference reference;	/* empty without --reference */
+	float *logits;			/* of a window */
+	struct ppl ppl;
+	size_t windows;			/* scored so far */
+};
+
+/* One window more: each token's logits say how likely the next one was. */
+static void score(const struct common *common, struct scoring *s, const uint32_t *ids,
+		  unsigned int n)
+{
+	struct flm_request request = {
+		.tokens = ids, .count = n, .logits = s->logits, .logit_count = n,
+	};
+	float *reference = s->reference.model ? s->reference.logits : NULL;
+	char error[CHECKPOINT_ERROR_BYTES];
+	size_t vocab = s->info.vocab;
+	struct flm_result result;
+	int ret;
+
+	ret = flm_session_truncate(s->session, 0);
+	if (!ret)
+		ret = flm_session_generate(s->session, &request, &result);
+	if (ret)
+		fail_flm(common, ret);
+	if (reference && float_logits(s->reference.model, ids, n, reference, error, sizeof(error)))
+		fail(common, EXIT_FAILED, "%s", error);
+	for (unsigned int p = 1; p < n; p++)
+		if (ppl_add(&s->ppl, s->logits + (p - 1) * vocab,
+			    reference ? reference + (p - 1) * vocab : NULL, vocab, ids[p]))
+			fail(common, EXIT_UNVERIFIED, "logits of position %u in window %zu are "
+			     "not finite", p - 1, s->windows);
+	s->windows++;
+}
+
+static void score_all(const struct common *common, struct scoring *s, struct flm_model *model,
+		      const uint32_t *ids, size_t count, size_t windows)
+{
+	struct progress progress = {
+		.what = "scoring", .unit = "tokens", .is_off = common->quiet, .last = -1,
+	};
+	uint32_t context = s->info.context;
+	int ret;
+
+	s->logits = malloc(4ull * s->info.vocab * context);
+	if (!s->logits)
+		fail(common, EXIT_FAILED, "no memory for the logits of %u positions", context);
+	ret = flm_session_new(model, NULL, &s->session);
+	if (ret)
+		fail_flm(common, ret);
+	for (size_t at = 0; at + 1 < count && s->windows < windows; at += context) {
+		unsigned int n = count - at < context ? count - at : context;
+
+		score(common, s, ids + at, n);
+		progress_draw(&progress, at + n, count);
+	}
+	progress_end();
+	free(s->logits);
+	flm_session_free(s->session);
+}
+
 static int perplexity_main(int argc, char **argv)
 {
 	struct common common = { .command = &perplexity_command };
 	const char *file = NULL, *dir = NULL;
-	struct progress progress = { .what = "scoring", .unit = "tokens", .last = -1 };
-	struct reference reference = { 0 };
-	struct flm_model_info info;
-	struct flm_session *session;
+	struct scoring s = { 0 };
 	struct flm_device *device;
 	struct flm_model *model;
-	struct ppl ppl = { 0 };
-	size_t bytes, count, windows = SIZE_MAX, done = 0;
+	size_t bytes, count, windows = SIZE_MAX;
 	uint32_t *ids;
-	float *logits;
 	char *text;
-	int option, ret;
+	int option;
 
 	while ((option = next_option(&common, argc, argv, "qd:", options)) != -1) {
 		switch (option) {
@@ -181,63 +239,28 @@ static int perplexity_main(int argc, char **argv)
 		fail(&common, EXIT_USAGE, "takes one model file and --file TEXT; 'flightllm "
 		     "perplexity --help' says more");
 	text = read_text(&common, file, &bytes);
-	probe_model(&common, argv[optind], &info, NULL);
-	if (info.context < 2)
+	probe_model(&common, argv[optind], &s.info, NULL);
+	if (s.info.context < 2)
 		fail(&common, EXIT_FAILED, "%s has a context of one token, which predicts none; "
 		     "compile the model with a larger --context", argv[optind]);
 	if (dir)
-		open_reference(&common, dir, argv[optind], &reference);
-	progress.is_off = common.quiet;
+		open_reference(&common, dir, argv[optind], &s.reference);
 	device = open_device(&common, argv[optind]);
 	model = load_model(&common, device, argv[optind], true);
-	flm_model_info(model, &info);
+	flm_model_info(model, &s.info);
 	ids = tokenize(&common, model, text, bytes, &count);
 	if (count < 2)
 		fail(&common, EXIT_FAILED, "%s has too little text to score; name a longer one",
 		     file);
-	logits = malloc(4ull * info.vocab * info.context);
-	if (!logits)
-		fail(&common, EXIT_FAILED, "no memory for the logits of %u positions",
-		     info.context);
-	ret = flm_session_new(model, NULL, &session);
-	if (ret)
-		fail_flm(&common, ret);
-
-	for (size_t at = 0; at + 1 < count && done < windows; at += info.context, done++) {
-		unsigned int n = count - at < info.context ? count - at : info.context;
-		struct flm_request request = {
-			.tokens = ids + at, .count = n, .logits = logits, .logit_count = n,
-		};
-		struct flm_result result;
-		char error[CHECKPOINT_ERROR_BYTES];
-
-		ret = flm_session_truncate(session, 0);
-		if (!ret)
-			ret = flm_session_generate(session, &request, &result);
-		if (ret)
-			fail_flm(&common, ret);
-		if (dir && float_logits(reference.model, ids + at, n, reference.logits, error,
-					sizeof(error)))
-			fail(&common, EXIT_FAILED, "%s", error);
-		for (unsigned int p = 1; p < n; p++)
-			if (ppl_add(&ppl, logits + (size_t)(p - 1) * info.vocab,
-				    dir ? reference.logits + (size_t)(p - 1) * info.vocab : NULL,
-				    info.vocab, ids[at + p]))
-				fail(&common, EXIT_UNVERIFIED, "logits of position %u in window %zu are "
-				     "not finite", p - 1, done);
-		progress_draw(&progress, at + n, count);
-	}
-	progress_end();
-	print(&common, &ppl, done);
+	score_all(&common, &s, model, ids, count, windows);
+	print(&common, &s.ppl, s.windows);
 	if (dir) {
-		free(reference.logits);
-		float_close(reference.model);
-		checkpoint_close(reference.cp);
+		free(s.reference.logits);
+		float_close(s.reference.model);
+		checkpoint_close(s.reference.cp);
 	}
-	free(logits);
 	free(ids);
 	free(text);
-	flm_session_free(session);
 	flm_model_free(model);
 	flm_device_close(device);
 	return EXIT_DONE;

@@ -43,6 +43,7 @@ static const char help[] =
 
 struct run {
 	struct common common;
+	const char *prompt, *file;	/* the text, or where it is */
 	struct flm_model *model;
 	struct flm_session *session;
 	struct flm_tokenizer *tokenizer;
@@ -532,6 +533,62 @@ static const struct option options[] = {
 	{ 0 }
 };
 
+static void read_options(struct run *run, int argc, char **argv)
+{
+	struct common *common = &run->common;
+	int option;
+
+	while ((option = next_option(common, argc, argv, "p:f:n:qd:", options)) != -1) {
+		switch (option) {
+		case 'p': run->prompt = optarg; break;
+		case 'f': run->file = optarg; break;
+		case 'n': run->generate = parse_count(common, "-n", optarg, 0, 1 << 20); break;
+		case 'q': common->quiet = true; break;
+		case OPT_TEMP:
+			run->sampler.temperature = parse_real(common, "--temp", optarg, 0, 100);
+			break;
+		case OPT_TOP_K:
+			run->sampler.top_k = parse_count(common, "--top-k", optarg, 0, 1 << 20);
+			break;
+		case OPT_TOP_P:
+			run->sampler.top_p = parse_real(common, "--top-p", optarg, 0, 1);
+			/* The library's 0 is a filter that nobody asked for. */
+			if (run->sampler.top_p < FLT_MIN)
+				run->sampler.top_p = FLT_MIN;
+			break;
+		case OPT_MIN_P:
+			run->sampler.min_p = parse_real(common, "--min-p", optarg, 0, 1);
+			break;
+		case OPT_SEED:
+			run->sampler.seed = parse_count(common, "--seed", optarg, 0, UINT64_MAX);
+			break;
+		case OPT_STOP:
+			if (run->stops == STOPS_MAX || !*optarg)
+				fail(common, EXIT_USAGE, "--stop takes a text that is not empty, at "
+				     "most %d times", STOPS_MAX);
+			run->stop[run->stops++] = optarg;
+			break;
+		case OPT_IGNORE_EOS: run->ignore_eos = true; break;
+		case OPT_CHAT: run->is_chat = true; break;
+		case OPT_SYSTEM: run->system = optarg; break;
+		case OPT_STATS: run->stats = true; break;
+		default: common_option(common, option);
+		}
+	}
+	if (optind < argc && argc - optind == 2 && !strcmp(argv[optind + 1], "-"))
+		run->file = argv[--argc];
+	if (argc - optind != 1)
+		fail(common, EXIT_USAGE, "takes one model file; 'flightllm run --help' says more");
+	if (run->prompt && run->file)
+		fail(common, EXIT_USAGE, "-p and -f both give the text; give one of them");
+	if (run->is_chat && run->file)
+		fail(common, EXIT_USAGE, "--chat reads turns from stdin; redirect '%s' to it, or give "
+		     "the first turn with -p", run->file);
+	if (run->system && !run->is_chat)
+		fail(common, EXIT_USAGE, "--system belongs to --chat; without one, put it in front of "
+		     "the text");
+}
+
 static int run_main(int argc, char **argv)
 {
 	struct run run = {
@@ -540,67 +597,17 @@ static int run_main(int argc, char **argv)
 		.generate = 200, .last = -1,
 	};
 	struct common *common = &run.common;
-	const char *prompt = NULL, *file = NULL;
 	struct flm_counters before[2];
 	struct flm_device *device;
 	pthread_t hearer;
 	char *text = NULL;
 	size_t bytes;
-	int option, ret;
+	int ret;
 
 	run.sampler.seed = (uint64_t)(now_seconds() * 1e9);
-	while ((option = next_option(common, argc, argv, "p:f:n:qd:", options)) != -1) {
-		switch (option) {
-		case 'p': prompt = optarg; break;
-		case 'f': file = optarg; break;
-		case 'n': run.generate = parse_count(common, "-n", optarg, 0, 1 << 20); break;
-		case 'q': common->quiet = true; break;
-		case OPT_TEMP:
-			run.sampler.temperature = parse_real(common, "--temp", optarg, 0, 100);
-			break;
-		case OPT_TOP_K:
-			run.sampler.top_k = parse_count(common, "--top-k", optarg, 0, 1 << 20);
-			break;
-		case OPT_TOP_P:
-			run.sampler.top_p = parse_real(common, "--top-p", optarg, 0, 1);
-			/* The library's 0 is a filter that nobody asked for. */
-			if (run.sampler.top_p < FLT_MIN)
-				run.sampler.top_p = FLT_MIN;
-			break;
-		case OPT_MIN_P:
-			run.sampler.min_p = parse_real(common, "--min-p", optarg, 0, 1);
-			break;
-		case OPT_SEED:
-			run.sampler.seed = parse_count(common, "--seed", optarg, 0, UINT64_MAX);
-			break;
-		case OPT_STOP:
-			if (run.stops == STOPS_MAX || !*optarg)
-				fail(common, EXIT_USAGE, "--stop takes a text that is not empty, at "
-				     "most %d times", STOPS_MAX);
-			run.stop[run.stops++] = optarg;
-			break;
-		case OPT_IGNORE_EOS: run.ignore_eos = true; break;
-		case OPT_CHAT: run.is_chat = true; break;
-		case OPT_SYSTEM: run.system = optarg; break;
-		case OPT_STATS: run.stats = true; break;
-		default: common_option(common, option);
-		}
-	}
-	if (optind < argc && argc - optind == 2 && !strcmp(argv[optind + 1], "-"))
-		file = argv[--argc];
-	if (argc - optind != 1)
-		fail(common, EXIT_USAGE, "takes one model file; 'flightllm run --help' says more");
-
-	if (prompt && file)
-		fail(common, EXIT_USAGE, "-p and -f both give the text; give one of them");
-	if (run.is_chat && file)
-		fail(common, EXIT_USAGE, "--chat reads turns from stdin; redirect '%s' to it, or give "
-		     "the first turn with -p", file);
-	if (run.system && !run.is_chat)
-		fail(common, EXIT_USAGE, "--system belongs to --chat; without one, put it in front of "
-		     "the text");
-	if (file)
-		text = read_text(common, file, &bytes);
+	read_options(&run, argc, argv);
+	if (run.file)
+		text = read_text(common, run.file, &bytes);
 	device = open_device(common, argv[optind]);
 	run.model = load_model(common, device, argv[optind], true);
 	run.tokenizer = flm_model_tokenizer(run.model);
@@ -616,10 +623,10 @@ static int run_main(int argc, char **argv)
 			  flm_device_counters(device, &before[1])))
 		run.stats = false;
 	if (run.is_chat) {
-		chat(&run, prompt);
+		chat(&run, run.prompt);
 	} else {
-		ret = turn(&run, text ? text : prompt ? prompt : "",
-			   text ? bytes : strlen(prompt ? prompt : ""));
+		ret = turn(&run, text ? text : run.prompt ? run.prompt : "",
+			   text ? bytes : strlen(run.prompt ? run.prompt : ""));
 		if (ret)
 			fail_flm(common, ret);
 	}
