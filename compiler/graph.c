@@ -242,7 +242,7 @@ void graph_build(struct plan *p)
 	float scale;
 
 	if (c->head_dim > FLM_DIM_MAX)
-		die("head size %u: the card has at most %u: choose another model", c->head_dim,
+		die("head size %u: the card has at most %u; choose another model", c->head_dim,
 		    FLM_DIM_MAX);
 	p->group = c->heads / c->kv_heads;
 	scale = 1 / sqrt(c->head_dim);

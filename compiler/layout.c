@@ -60,9 +60,9 @@ static struct blob make_model(const struct plan *p)
 	};
 
 	if (c->bos < 0)
-		die("%s/config.json: no bos_token_id: name the token that begins a text", o->model);
+		die("%s/config.json: no bos_token_id; name the token that begins a text", o->model);
 	if (c->eos_count > FLM_EOS_MAX)
-		die("%s/config.json: eos_token_id lists %u tokens, an .flm holds %d: leave some out",
+		die("%s/config.json: eos_token_id lists %u tokens, an .flm holds %d; leave some out",
 		    o->model, c->eos_count, FLM_EOS_MAX);
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		put_le32((uint8_t *)fields[i].at, fields[i].value);

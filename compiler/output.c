@@ -26,12 +26,12 @@ static void check_old(const char *path)
 	ssize_t n;
 
 	if (fd < 0)
-		die_with(EXIT_PERMISSION, "%s: exists and may not be read (%s): choose another name",
+		die_with(EXIT_PERMISSION, "%s: it exists and may not be read (%s); choose another name",
 			 path, strerror(errno));
 	n = read(fd, magic, sizeof(magic));
 	close(fd);
 	if (n && (n != sizeof(magic) || memcmp(magic, FLM_FILE_MAGIC, sizeof(magic))))
-		die("%s: exists and is no .flm file: choose another name, or remove it", path);
+		die("%s: it exists and is no .flm file; choose another name, or remove it", path);
 }
 
 /* All that can be wrong with the name, before the work; it is used only after it. */
@@ -41,19 +41,19 @@ static void check_place(const char *path)
 	struct stat st;
 
 	if (!length || path[length - 1] == '/')
-		die("'%s' names no file: choose a name", path);
+		die("'%s': it names no file; choose a name", path);
 	if (stat(path, &st)) {
 		/* Without its folder, too; open_named() says so. */
 		if (errno != ENOENT && errno != ENOTDIR)
 			die_with(errno == EACCES ? EXIT_PERMISSION : EXIT_FAILED,
-				 "%s: cannot be made: %s: choose another name", path,
+				 "%s: cannot be made: %s; choose another name", path,
 				 strerror(errno));
 		return;
 	}
 	if (!S_ISREG(st.st_mode))
-		die("%s: exists and is no file: choose another name", path);
+		die("%s: it exists and is no file; choose another name", path);
 	if (access(path, W_OK))
-		die_with(EXIT_PERMISSION, "%s: exists and may not be written (%s): choose another name",
+		die_with(EXIT_PERMISSION, "%s: it exists and may not be written (%s); choose another name",
 			 path, strerror(errno));
 	check_old(path);
 }
@@ -64,12 +64,12 @@ static void open_named(struct output *o, const char *dir)
 	o->temporary = arena_printf("%s.XXXXXX", o->path);
 	o->fd = mkostemp(o->temporary, O_CLOEXEC);
 	if (o->fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS))
-		die_with(EXIT_PERMISSION, "%s: no permission to make a file here (%s): choose another folder",
+		die_with(EXIT_PERMISSION, "%s: no permission to make a file here (%s); choose another folder",
 			 dir, strerror(errno));
 	if (o->fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-		die("%s: there is no folder %s: make it first", o->path, dir);
+		die("%s: there is no folder %s; make it first", o->path, dir);
 	if (o->fd < 0)
-		die("%s: cannot make it: %s: choose another name or folder", o->path,
+		die("%s: cannot make it: %s; choose another name or folder", o->path,
 		    strerror(errno));
 }
 
@@ -90,7 +90,7 @@ void output_open(struct output *o, const char *path)
 	mask = umask(0);
 	umask(mask);
 	if (o->temporary && fchmod(o->fd, 0666 & ~mask))
-		die("%s: cannot set its mode: %s: choose another folder", o->temporary,
+		die("%s: cannot set its mode: %s; choose another folder", o->temporary,
 		    strerror(errno));
 }
 
@@ -102,7 +102,7 @@ void output_reserve(const struct output *o, uint64_t bytes)
 		return;
 	if ((errno == EOPNOTSUPP || errno == ENOSYS) && !ftruncate(o->fd, bytes))
 		return;
-	die("%s: no room for %s: %s: make room, or choose another folder", o->path,
+	die("%s: no room for %s: %s; make room, or choose another folder", o->path,
 	    bytes_text(bytes, text), strerror(errno));
 }
 
@@ -116,7 +116,7 @@ void output_write(const struct output *o, uint64_t offset, const void *bytes, si
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			die("%s: cannot write: %s: make room, or choose another folder", o->path,
+			die("%s: cannot write: %s; make room, or choose another folder", o->path,
 			    n ? strerror(errno) : "disk full");
 		p += n;
 		offset += n;
@@ -134,7 +134,7 @@ void output_read(const struct output *o, uint64_t offset, void *bytes, size_t co
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			die("%s: cannot read back: %s: choose another folder", o->path,
+			die("%s: cannot read back: %s; choose another folder", o->path,
 			    n ? strerror(errno) : "it shrank");
 		p += n;
 		offset += n;
@@ -159,7 +159,7 @@ static void give_name(struct output *o)
 		die_removes(o->temporary);
 		return;
 	}
-	die("%s: cannot give the file its name: %s: choose another one", o->path, strerror(errno));
+	die("%s: cannot give the file its name: %s; choose another one", o->path, strerror(errno));
 }
 
 void output_commit(struct output *o)
@@ -167,10 +167,10 @@ void output_commit(struct output *o)
 	if (!o->temporary)
 		give_name(o);
 	if (close(o->fd))
-		die("%s: cannot write: %s: make room, or choose another folder", o->path,
+		die("%s: cannot write: %s; make room, or choose another folder", o->path,
 		    strerror(errno));
 	if (o->temporary && rename(o->temporary, o->path))
-		die("%s: cannot give the file its name: %s: choose another one", o->path,
+		die("%s: cannot give the file its name: %s; choose another one", o->path,
 		    strerror(errno));
 	die_removes(NULL);
 }

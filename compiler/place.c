@@ -58,7 +58,7 @@ static void place_weights(struct plan *p)
 			p->layer_tables = at;
 			tables = (uint64_t)at * p->config->layers;
 			if (tables + bytes > INT32_MAX)
-				die("%u layers: their strip tables do not fit 2 GiB: choose a smaller model",
+				die("%u layers: their strip tables do not fit 2 GiB; choose a smaller model",
 				    p->config->layers);
 			m->table = tables;
 			tables = ROUND_UP(tables + bytes, 64);
@@ -109,7 +109,7 @@ static void place_shared(struct plan *p)
 	p->biases = at;
 	at += (uint64_t)p->layer_biases * c->layers;
 	if (at > INT32_MAX)
-		die("norms, RoPE table and biases of %u layers do not fit 2 GiB: choose a smaller model or --context",
+		die("norms, RoPE table and biases of %u layers do not fit 2 GiB; choose a smaller model or --context",
 		    c->layers);
 	p->embed = at;
 	at += ROUND_UP((uint64_t)c->vocab * c->hidden, 64);
@@ -117,7 +117,7 @@ static void place_shared(struct plan *p)
 	p->embed_scales = at;
 	at += (uint64_t)c->vocab * p->embed_groups * 2;
 	if (p->embed_scales > INT32_MAX)
-		die("an embedding of %u x %u does not fit 2 GiB: choose a smaller model", c->vocab,
+		die("an embedding of %u x %u does not fit 2 GiB; choose a smaller model", c->vocab,
 		    c->hidden);
 	p->shared_bytes = at + 64;
 }
@@ -143,7 +143,7 @@ static void place_pages(struct plan *p)
 	p->kv_heads_max = p->register_max[CORE_KV_HEADS];
 	bytes = page_bytes(p, &p->page_scales);
 	if (bytes > INT32_MAX)
-		die("a page of the KV cache would have %llu bytes, the card takes 2 GiB: choose a smaller model",
+		die("a page of the KV cache would have %llu bytes, the card takes 2 GiB; choose a smaller model",
 		    (unsigned long long)bytes);
 	p->page_bytes = bytes;
 }
@@ -186,7 +186,7 @@ static uint64_t hbm_context(const struct plan *p)
 		uint64_t missing = lacking(p, p->weight_bytes[core]);
 
 		if (missing)
-			die("HBM of core %u of card %s: the weights take %s of %s, %s too much with one page of the KV cache: use %sa larger card",
+			die("HBM of core %u of card %s: the weights take %s of %s, %s too much with one page of the KV cache; use %sa larger card",
 			    core, p->card->name, bytes_text(weights, a), bytes_text(have, b),
 			    bytes_text(missing, c), helps_w4(p) ? "--weights w4, or " : "");
 		least = MIN(least, (have - weights) / CARD_BLOCK * CARD_BLOCK / p->page_bytes *
@@ -213,13 +213,13 @@ static void check_memory(struct plan *p)
 			p->context = fit;
 			return;
 		}
-		die("HBM of core %u of card %s: weights and a KV cache of %u positions take %s, %s more than there is: --context %llu fits",
+		die("HBM of core %u of card %s: weights and a KV cache of %u positions take %s, %s more than there is; --context %llu fits",
 		    core, p->card->name, p->context, bytes_text(need, a),
 		    bytes_text(need - have, b),
 		    (unsigned long long)fit);
 	}
 	if (ddr > p->card->ddr_bytes)
-		die("DDR of card %s: embedding, tables and program take %s of %s: use a larger card",
+		die("DDR of card %s: embedding, tables and program take %s of %s; use a larger card",
 		    p->card->name, bytes_text(ddr, a), bytes_text(p->card->ddr_bytes, b));
 }
 

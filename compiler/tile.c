@@ -56,7 +56,7 @@ static void tile_matrix(struct plan *p, struct matrix *m)
 	m->strip_bytes = strip_bytes(width, m->cols);
 	m->tile_bytes = strip_bytes(width, widest);
 	if (m->tile_bytes > p->slot_bytes)
-		die("%s: a strip of %u columns takes %u bytes at %u bits, half of the weight buffer of card %s has %u: use %sanother card",
+		die("%s: a strip of %u columns takes %u bytes at %u bits, half of the weight buffer of card %s has %u; use %sanother card",
 		    m->part, widest, m->tile_bytes, width, p->card->name, p->slot_bytes,
 		    width > 4 && fits_slots(p, 4) ? "--weights w4, or " : "");
 	m->strips_at_once = 1;
@@ -311,7 +311,7 @@ static void shorten(struct plan *p, struct fit *fit)
 		    wanted, p->card->name, (unsigned long long)missing, what,
 		    (unsigned long long)MIN(low, place_context(p)));
 	/* What a context of 1 lacks. */
-	die("no room on chip of card %s for %llu bytes of %s, whatever the context: use another card",
+	die("no room on chip of card %s for %llu bytes of %s, whatever the context; use another card",
 	    p->card->name, (unsigned long long)fit->missing, fit->what);
 }
 

@@ -65,7 +65,7 @@ void finish(void)
 {
 	errno = 0;
 	if (fflush(stdout) || ferror(stdout))
-		die("standard output: %s: make room there, or write to another place",
+		die("standard output: %s; make room there, or write to another place",
 		    errno ? strerror(errno) : "it cannot be written");
 	exit(0);
 }

@@ -79,7 +79,7 @@ static void strip_task(struct work *w, const struct task *t, float *rows, uint8_
 		memset(rows + (size_t)n * cols, 0, 4 * (size_t)(FLM_STRIP - n) * cols);
 		if (!is_fine ||
 		    !quant_strip(rows, cols, p->options->width, out + (size_t)s * m->strip_bytes))
-			die("%s: a weight of rows %u to %u is too large for a float16 scale: the model is broken, fetch it again",
+			die("%s: a weight of rows %u to %u is too large for a float16 scale, the model is broken; fetch it again",
 			    full, first + row, first + row + n - 1);
 	}
 	output_write(w->output, to, out, (size_t)t->count * m->strip_bytes);
@@ -98,7 +98,7 @@ static void embedding_task(struct work *w, const struct task *t, float *rows, ui
 	for (uint32_t r = 0; r < t->count; r++)
 		if (!quant_row(rows + (size_t)r * cols, cols, (int8_t *)out + (size_t)r * cols,
 			       scales + (size_t)r * scale_bytes))
-			die("model.embed_tokens.weight: row %u is too large for a float16 scale: the model is broken, fetch it again",
+			die("model.embed_tokens.weight: row %u is too large for a float16 scale, the model is broken; fetch it again",
 			    t->first + r);
 	output_write(w->output, base + p->embed + (uint64_t)t->first * cols, out,
 		     (size_t)t->count * cols);
@@ -215,7 +215,7 @@ static void run_tasks(struct work *w)
 		has_bar = false;
 	for (unsigned int i = 0; i < o->threads; i++)
 		if (pthread_create(&threads[i], NULL, worker, w))
-			die("cannot start %u threads: use --threads with less", o->threads);
+			die("%u threads: they cannot be started; use --threads with less", o->threads);
 	for (unsigned int i = 0; i < o->threads; i++)
 		pthread_join(threads[i], NULL);
 	atomic_store(&w->is_over, true);
@@ -234,7 +234,7 @@ static void check_small(const struct work *w, unsigned int matrix, unsigned int 
 	if (most == 0 || most > 0x1p-25f)
 		return;
 	tensor_weight_name(w->plan, matrix, layer, full);
-	die("%s: its greatest weight is %g, too small for a float16 scale: the model is broken, fetch it again",
+	die("%s: its greatest weight is %g, too small for a float16 scale, the model is broken; fetch it again",
 	    full, most);
 }
 

@@ -108,7 +108,7 @@ static int tensor_bytes(struct tensor *t, const json_t *entry, const struct chec
 	end = json_integer_value(second);
 	if (end > room)
 		return checkpoint_fail(-EBADMSG,
-				       "%s: tensor %s ends at byte %llu of the data, and the file has %llu; it is truncated: fetch it again",
+				       "%s: tensor %s ends at byte %llu of the data, and the file has %llu; it is truncated, fetch it again",
 				       file->path, t->name, (unsigned long long)end,
 				       (unsigned long long)room);
 	if (bits % 8 || (end - begin) * 8 != bits)
@@ -258,7 +258,7 @@ static int add_file(struct checkpoint *cp, int dir, const char *name)
 	length = le64toh(length);
 	if (length > file->bytes - 8)
 		return checkpoint_fail(-EBADMSG,
-				       "%s: its header has %llu bytes, and %llu follow; it is truncated or no safetensors file: fetch it again",
+				       "%s: its header has %llu bytes, and %llu follow, it is truncated or no safetensors file; fetch it again",
 				       path, (unsigned long long)length,
 				       (unsigned long long)file->bytes - 8);
 	if (length > HEADER_BYTES_MAX)
@@ -449,7 +449,7 @@ static int refuse_element(const struct checkpoint *cp, const struct tensor *t, u
 	row = (first + i) / t->cols;
 	col = (first + i) % t->cols;
 	return checkpoint_fail(-EBADMSG,
-			       "%s: tensor %s: element %llu (row %llu, column %llu) is %s; the model is broken: fetch it again",
+			       "%s: tensor %s: element %llu (row %llu, column %llu) is %s, the model is broken; fetch it again",
 			       cp->files[t->file].path, t->name, (unsigned long long)first + i, row,
 			       col, v & fraction ? "NaN" : "infinite");
 }

@@ -142,7 +142,7 @@ static int match_one(const struct checkpoint *cp, const struct tensor *t, const 
 	}
 	if (!t->is_float)
 		return checkpoint_fail(-EOPNOTSUPP,
-				       "%s: tensor %s is of type %s; only F32, F16 and BF16 are read: use the model's original weights",
+				       "%s: tensor %s is of type %s; only F32, F16 and BF16 are read, use the model's original weights",
 				       path, t->name, t->dtype);
 	return 0;
 }
@@ -176,7 +176,7 @@ static int missing(const struct checkpoint *cp, const char *name)
 					       cp->label, name, is, cp->config.architecture);
 	}
 	return checkpoint_fail(-ENOENT,
-			       "%s: tensor %s is missing; config.json asks for %u layers of %s: fetch the model again",
+			       "%s: tensor %s is missing, config.json asks for %u layers of %s; fetch the model again",
 			       cp->label, name, cp->config.layers, cp->config.architecture);
 }
 
@@ -204,7 +204,7 @@ int checkpoint_match(const struct checkpoint *cp)
 		if (!is_known[i] && !is_needless(&cp->config, t->name))
 			ret = checkpoint_fail(
 				-EOPNOTSUPP,
-				"%s: tensor %s is no part of %s with this config.json; the model needs what is not supported: choose another one",
+				"%s: tensor %s is no part of %s with this config.json, it needs what is not supported; choose another one",
 				cp->files[t->file].path, t->name, cp->config.architecture);
 	}
 	free(is_known);

@@ -44,7 +44,7 @@ int checkpoint_tokenizer_read(const struct checkpoint *cp, char **text, size_t *
 				path, why);
 	else if (pieces > cp->config.vocab)
 		ret = checkpoint_fail(-EBADMSG,
-				      "%s: it has %u pieces, and vocab_size in config.json is %u; the two files do not belong together: fetch both again",
+				      "%s: it has %u pieces, and vocab_size in config.json is %u, the two files do not belong together; fetch both again",
 				      path, pieces, cp->config.vocab);
 	flm_tokenizer_free(tokenizer);
 	if (ret) {
