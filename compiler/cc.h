@@ -149,7 +149,12 @@ enum { SAMPLE_TOP };
 
 /* ---- matrices ---- */
 
-enum matrix_id { M_Q, M_K, M_V, M_O, M_GATE, M_UP, M_DOWN, M_HEAD, MATRICES };
+/* A layer's, in the checkpoint's order, and the head. */
+enum matrix_id {
+	M_Q = CHECKPOINT_Q, M_K = CHECKPOINT_K, M_V = CHECKPOINT_V, M_O = CHECKPOINT_O,
+	M_GATE = CHECKPOINT_GATE, M_UP = CHECKPOINT_UP, M_DOWN = CHECKPOINT_DOWN,
+	M_HEAD = CHECKPOINT_MATRICES, MATRICES
+};
 
 struct matrix {
 	const char *part;		/* "self_attn.q_proj"; the head: "lm_head" */

@@ -258,10 +258,8 @@ void graph_build(struct plan *p)
 	matrix_set(p, M_UP, "mlp.up_proj", c->ffn, c->hidden, SPLIT_FFN, FLM_ROTATE_GATE_UP);
 	matrix_set(p, M_DOWN, "mlp.down_proj", c->hidden, c->ffn, SPLIT_HIDDEN, FLM_ROTATE_DOWN);
 	matrix_set(p, M_HEAD, "lm_head", c->vocab, c->hidden, SPLIT_VOCAB, FLM_ROTATE_HEAD);
-	for (int i = M_Q; i <= M_O; i++)
-		p->matrix[i].has_bias = c->has_attention_bias;
-	for (int i = M_GATE; i <= M_DOWN; i++)
-		p->matrix[i].has_bias = c->has_mlp_bias;
+	for (int i = 0; i < CHECKPOINT_MATRICES; i++)
+		p->matrix[i].has_bias = c->has_bias[i];
 
 	x = value_new(p, "x", VALUE_F32, ROWS_PASS, SPLIT_NONE, c->hidden);
 	op_new(p, OP_EMBED, SECTION_START, "embed", NULL, NULL, x);

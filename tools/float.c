@@ -359,43 +359,43 @@ static int layer(struct float_model *fm, uint32_t index)
 {
 	const struct checkpoint_config *c = fm->c;
 	const char *at = fm->layer;
-	bool bias = c->has_attention_bias, mlp_bias = c->has_mlp_bias;
+	const bool *bias = c->has_bias;
 	size_t i, n = (size_t)fm->count * c->ffn;
 	int ret;
 
 	snprintf(fm->layer, sizeof(fm->layer), "model.layers.%u.", index);
 	ret = norm(fm, at, "input_layernorm.weight");
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.q_proj", bias, false, fm->normed,
-						  fm->q, fm->q_size, c->hidden });
+		ret = linear(fm, (struct linear) { at, "self_attn.q_proj", bias[CHECKPOINT_Q], false,
+						   fm->normed, fm->q, fm->q_size, c->hidden });
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.k_proj", bias, false, fm->normed,
-						  fm->k, fm->kv_size, c->hidden });
+		ret = linear(fm, (struct linear) { at, "self_attn.k_proj", bias[CHECKPOINT_K], false,
+						   fm->normed, fm->k, fm->kv_size, c->hidden });
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.v_proj", bias, false, fm->normed,
-						  fm->v, fm->kv_size, c->hidden });
+		ret = linear(fm, (struct linear) { at, "self_attn.v_proj", bias[CHECKPOINT_V], false,
+						   fm->normed, fm->v, fm->kv_size, c->hidden });
 	if (ret)
 		return ret;
 	rope(fm, fm->q, c->heads);
 	rope(fm, fm->k, c->kv_heads);
 	ret = attention(fm);
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.o_proj", bias, true, fm->mixed,
-						   fm->residual, c->hidden, fm->q_size });
+		ret = linear(fm, (struct linear) { at, "self_attn.o_proj", bias[CHECKPOINT_O], true,
+						   fm->mixed, fm->residual, c->hidden, fm->q_size });
 	if (!ret)
 		ret = norm(fm, at, "post_attention_layernorm.weight");
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "mlp.gate_proj", mlp_bias, false, fm->normed,
-						   fm->gate, c->ffn, c->hidden });
+		ret = linear(fm, (struct linear) { at, "mlp.gate_proj", bias[CHECKPOINT_GATE], false,
+						   fm->normed, fm->gate, c->ffn, c->hidden });
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "mlp.up_proj", mlp_bias, false, fm->normed,
-						  fm->up, c->ffn, c->hidden });
+		ret = linear(fm, (struct linear) { at, "mlp.up_proj", bias[CHECKPOINT_UP], false,
+						   fm->normed, fm->up, c->ffn, c->hidden });
 	if (ret)
 		return ret;
 	for (i = 0; i < n; i++)
 		fm->up[i] *= fm->gate[i] / (1 + expf(-fm->gate[i]));
-	return linear(fm, (struct linear) { at, "mlp.down_proj", mlp_bias, true, fm->up,
-					   fm->residual, c->hidden, c->ffn });
+	return linear(fm, (struct linear) { at, "mlp.down_proj", bias[CHECKPOINT_DOWN], true,
+						   fm->up, fm->residual, c->hidden, c->ffn });
 }
 
 /* ---- The model ---- */

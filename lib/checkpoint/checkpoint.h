@@ -34,6 +34,15 @@
 
 struct checkpoint;
 
+/* The matrices of a layer. */
+enum checkpoint_matrix {
+	CHECKPOINT_Q, CHECKPOINT_K, CHECKPOINT_V, CHECKPOINT_O, CHECKPOINT_GATE, CHECKPOINT_UP,
+	CHECKPOINT_DOWN, CHECKPOINT_MATRICES
+};
+
+/* What config.json says of a fact that the tensors decide. */
+enum checkpoint_said { CHECKPOINT_SAID_NOTHING, CHECKPOINT_SAID_NO, CHECKPOINT_SAID_YES };
+
 struct checkpoint_config {
 	char architecture[64];		/* "LlamaForCausalLM" is the only one so far */
 	char activation[16];		/* "silu" */
@@ -48,8 +57,9 @@ struct checkpoint_config {
 	float norm_eps;
 	double rope_theta;
 	bool is_tied;			/* no lm_head: model.embed_tokens is the head too */
-	bool has_attention_bias;	/* {q,k,v,o}_proj.bias */
-	bool has_mlp_bias;		/* {gate,up,down}_proj.bias */
+	enum checkpoint_said attention_bias;	/* of q, k, v, o together */
+	enum checkpoint_said mlp_bias;		/* of gate, up, down together */
+	bool has_bias[CHECKPOINT_MATRICES];	/* the file has it; Qwen2 has none on o */
 	int64_t bos;			/* token id, -1: none */
 	uint32_t eos_count;
 	uint32_t eos[CHECKPOINT_EOS_MAX];

@@ -95,18 +95,18 @@ static int fraction_or(const struct source *s, const char *key, double min, doub
 	return 0;
 }
 
-static int truth_or_false(const struct source *s, const char *key, bool *out)
+static int yes_or_no(const struct source *s, const char *key, enum checkpoint_said *out)
 {
 	const json_t *value = get(s, key);
 
-	*out = false;
+	*out = CHECKPOINT_SAID_NOTHING;
 	if (!value)
 		return 0;
 	if (!json_is_boolean(value))
 		return checkpoint_fail(-EBADMSG,
 				       "%s: %s is %s; it must be true or false", s->path, key,
 				       type_name(value));
-	*out = json_is_true(value);
+	*out = json_is_true(value) ? CHECKPOINT_SAID_YES : CHECKPOINT_SAID_NO;
 	return 0;
 }
 
@@ -277,6 +277,7 @@ static int special_tokens(const struct source *s, struct checkpoint_config *c)
 static int parse(const struct source *s, struct checkpoint_config *c)
 {
 	static const char *const refused[] = { "quantization_config", "sliding_window" };
+	enum checkpoint_said tied = CHECKPOINT_SAID_NOTHING;
 	double eps;
 	size_t i;
 	int ret;
@@ -295,13 +296,14 @@ static int parse(const struct source *s, struct checkpoint_config *c)
 	if (!ret)
 		ret = fraction_or(s, "rms_norm_eps", 1e-30, 1, 1e-6, &eps);
 	if (!ret)
-		ret = truth_or_false(s, "tie_word_embeddings", &c->is_tied);
+		ret = yes_or_no(s, "tie_word_embeddings", &tied);
 	if (!ret)
-		ret = truth_or_false(s, "attention_bias", &c->has_attention_bias);
+		ret = yes_or_no(s, "attention_bias", &c->attention_bias);
 	if (!ret)
-		ret = truth_or_false(s, "mlp_bias", &c->has_mlp_bias);
+		ret = yes_or_no(s, "mlp_bias", &c->mlp_bias);
 	if (!ret)
 		ret = special_tokens(s, c);
+	c->is_tied = tied == CHECKPOINT_SAID_YES;
 	if (!ret)
 		c->norm_eps = (float)eps;
 	return ret;

@@ -12,13 +12,14 @@
 #include "lib/checkpoint/table.h"
 
 enum dim { ONE, HIDDEN, FFN, VOCAB, QUERY, KEY };
-enum when { ALWAYS, UNTIED, ATTENTION_BIAS, MLP_BIAS };
+/* From BIAS on: where the file has the bias of matrix when - BIAS. */
+enum when { ALWAYS, UNTIED, BIAS };
 
 struct row {
 	const char *name;
 	enum dim rows, cols;
 	enum tensor_use use;
-	enum when when;
+	unsigned int when;
 };
 
 /* LLaMA, of the whole model and of each layer ("model.layers.N." before the name). */
@@ -38,13 +39,13 @@ static const struct row llama_layer[] = {
 	{ "mlp.gate_proj.weight", FFN, HIDDEN, USE_INTO, ALWAYS },
 	{ "mlp.up_proj.weight", FFN, HIDDEN, USE_INTO, ALWAYS },
 	{ "mlp.down_proj.weight", HIDDEN, FFN, USE_OUT_OF, ALWAYS },
-	{ "self_attn.q_proj.bias", ONE, QUERY, USE_BIAS, ATTENTION_BIAS },
-	{ "self_attn.k_proj.bias", ONE, KEY, USE_BIAS, ATTENTION_BIAS },
-	{ "self_attn.v_proj.bias", ONE, KEY, USE_BIAS, ATTENTION_BIAS },
-	{ "self_attn.o_proj.bias", ONE, HIDDEN, USE_BIAS, ATTENTION_BIAS },
-	{ "mlp.gate_proj.bias", ONE, FFN, USE_BIAS, MLP_BIAS },
-	{ "mlp.up_proj.bias", ONE, FFN, USE_BIAS, MLP_BIAS },
-	{ "mlp.down_proj.bias", ONE, HIDDEN, USE_BIAS, MLP_BIAS },
+	{ "self_attn.q_proj.bias", ONE, QUERY, USE_BIAS, BIAS + CHECKPOINT_Q },
+	{ "self_attn.k_proj.bias", ONE, KEY, USE_BIAS, BIAS + CHECKPOINT_K },
+	{ "self_attn.v_proj.bias", ONE, KEY, USE_BIAS, BIAS + CHECKPOINT_V },
+	{ "self_attn.o_proj.bias", ONE, HIDDEN, USE_BIAS, BIAS + CHECKPOINT_O },
+	{ "mlp.gate_proj.bias", ONE, FFN, USE_BIAS, BIAS + CHECKPOINT_GATE },
+	{ "mlp.up_proj.bias", ONE, FFN, USE_BIAS, BIAS + CHECKPOINT_UP },
+	{ "mlp.down_proj.bias", ONE, HIDDEN, USE_BIAS, BIAS + CHECKPOINT_DOWN },
 };
 
 #define MODEL_ROWS (sizeof(llama_model) / sizeof(*llama_model))
@@ -69,19 +70,11 @@ static uint64_t dim_size(const struct checkpoint_config *c, enum dim dim)
 	return 1;
 }
 
-static bool is_present(const struct checkpoint_config *c, enum when when)
+static bool is_present(const struct checkpoint_config *c, unsigned int when)
 {
-	switch (when) {
-	case UNTIED:
-		return !c->is_tied;
-	case ATTENTION_BIAS:
-		return c->has_attention_bias;
-	case MLP_BIAS:
-		return c->has_mlp_bias;
-	case ALWAYS:
-		break;
-	}
-	return true;
+	if (when >= BIAS)
+		return c->has_bias[when - BIAS];
+	return when == ALWAYS || !c->is_tied;
 }
 
 bool checkpoint_wanted(const struct checkpoint_config *config, unsigned int index,
@@ -180,7 +173,46 @@ static int missing(const struct checkpoint *cp, const char *name)
 			       cp->label, name, cp->config.layers, cp->config.architecture);
 }
 
-int checkpoint_match(const struct checkpoint *cp)
+static enum checkpoint_said said(const struct checkpoint_config *c, unsigned int matrix)
+{
+	return matrix < CHECKPOINT_GATE ? c->attention_bias : c->mlp_bias;
+}
+
+static bool has_in_a_layer(const struct checkpoint *cp, const char *name)
+{
+	char full[96];
+
+	for (uint32_t layer = 0; layer < cp->config.layers; layer++) {
+		snprintf(full, sizeof(full), "model.layers.%u.%s", layer, name);
+		if (checkpoint_find(cp, full))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A bias that the file has is used, unless config.json denies it; then it is a tensor too many. Of
+ * those that config.json announces one may be absent, except if all are.
+ */
+static void find_biases(struct checkpoint *cp)
+{
+	struct checkpoint_config *c = &cp->config;
+	unsigned int i, matrix, found[2] = { 0 };
+
+	for (i = 0; i < LAYER_ROWS; i++) {
+		if (llama_layer[i].when < BIAS)
+			continue;
+		matrix = llama_layer[i].when - BIAS;
+		c->has_bias[matrix] = said(c, matrix) != CHECKPOINT_SAID_NO &&
+				      has_in_a_layer(cp, llama_layer[i].name);
+		found[matrix >= CHECKPOINT_GATE] += c->has_bias[matrix];
+	}
+	for (matrix = 0; matrix < CHECKPOINT_MATRICES; matrix++)
+		if (said(c, matrix) == CHECKPOINT_SAID_YES && !found[matrix >= CHECKPOINT_GATE])
+			c->has_bias[matrix] = true;
+}
+
+int checkpoint_match(struct checkpoint *cp)
 {
 	struct wanted w;
 	const struct tensor *t;
@@ -190,6 +222,7 @@ int checkpoint_match(const struct checkpoint *cp)
 
 	if (!is_known)
 		return checkpoint_fail(-ENOMEM, "%s: out of memory", cp->label);
+	find_biases(cp);
 	for (i = 0; !ret && checkpoint_wanted(&cp->config, i, &w); i++) {
 		t = checkpoint_find(cp, w.name);
 		if (!t) {

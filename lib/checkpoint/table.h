@@ -82,8 +82,8 @@ int checkpoint_parse_config(const char *text, size_t bytes, const char *path,
 /* shapes.c: false behind the last tensor. */
 bool checkpoint_wanted(const struct checkpoint_config *config, unsigned int index,
 		       struct wanted *wanted);
-/* The whole table against the architecture's. */
-int checkpoint_match(const struct checkpoint *cp);
+/* Finds which biases there are, and holds the whole table against the architecture's. */
+int checkpoint_match(struct checkpoint *cp);
 
 /* tokenizer.c: the form of a chat, from the directory's tokenizer_config.json. */
 int checkpoint_read_chat(struct checkpoint *cp, int dir);

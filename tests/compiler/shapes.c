@@ -17,7 +17,7 @@ static uint32_t draw(uint32_t below)
 
 struct shape {
 	uint32_t hidden, ffn, layers, heads, kv_heads, dim, vocab, context;
-	bool is_tied, has_bias;
+	bool is_tied, has_bias, has_o_bias;
 };
 
 struct writer {
@@ -70,7 +70,8 @@ static void write_layer(struct writer *w, const struct shape *s, uint32_t layer)
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		snprintf(name, sizeof(name), "model.layers.%u.%s.weight", layer, parts[i].name);
 		tensor(w, name, parts[i].rows, parts[i].cols, parts[i].rows ? 0.2f : 1);
-		if (!s->has_bias || !parts[i].is_attention)
+		if (!s->has_bias || !parts[i].is_attention ||
+		    (!s->has_o_bias && !strcmp(parts[i].name, "self_attn.o_proj")))
 			continue;
 		snprintf(name, sizeof(name), "model.layers.%u.%s.bias", layer, parts[i].name);
 		tensor(w, name, 0, parts[i].rows, 0.5f);
@@ -168,13 +169,15 @@ static void try(uint32_t seed)
 	state = seed;
 	draw(2);
 	s = draw_shape();
+	s.has_o_bias = s.has_bias && seed % 2;	/* Qwen2 has none there */
 	o.card = card_find(cards[draw(4)]);
 	o.width = draw(2) ? 8 : 4;
 	for (int i = 0; i <= FLM_ROTATE_HEAD; i++)
 		o.hadamard[i] = draw(2) ? HADAMARD_AUTO : 0;
 	snprintf(what, sizeof(what), "seed %u (%s w%u: hidden %u, ffn %u, %u layers, heads %u/%u of %u, vocabulary %u, context %u%s%s)",
 		 seed, o.card->name, o.width, s.hidden, s.ffn, s.layers, s.heads, s.kv_heads, s.dim,
-		 s.vocab, s.context, s.is_tied ? ", tied" : "", s.has_bias ? ", biases" : "");
+		 s.vocab, s.context, s.is_tied ? ", tied" : "",
+		 s.has_o_bias ? ", biases" : s.has_bias ? ", biases of q, k, v" : "");
 	if (!mkdtemp(dir))
 		err(1, "%s", dir);
 	config = arena_printf("%s/config.json", dir);

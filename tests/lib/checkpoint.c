@@ -209,7 +209,7 @@ static void good_model(void)
 	   c->hidden == 4 && c->ffn == 6 && c->layers == 1 && c->heads == 2 && c->kv_heads == 1 &&
 	   c->head_dim == 2 && c->vocab == 5 && c->context == 32, "its sizes are config.json's");
 	ok(c->norm_eps == 1e-5f && c->rope_theta == 500000 && !c->is_tied &&
-		   !c->has_attention_bias && !c->has_mlp_bias,
+		   !memchr(c->has_bias, true, sizeof(c->has_bias)),
 	   "so are its numbers and switches");
 	ok(c->bos == 0 && c->eos_count == 2 && c->eos[0] == 3 && c->eos[1] == 4,
 	   "and its token ids");
@@ -366,6 +366,54 @@ static void broken_configs(void)
 	opens("a config.json with absent head_dim and rope_theta in its new place");
 }
 
+/* Whether the bias of q, of o and of gate is used, where only q and gate have one. */
+static void biases(void)
+{
+	static const char bias[] =
+		"," T(L "self_attn.q_proj.bias", "BF16", "[4]", "384", "392")
+		"," T(L "mlp.gate_proj.bias", "BF16", "[6]", "392", "404") "}   ";
+	static const struct {
+		const char *what, *from, *to;
+	} rows[] = {
+		{ "that config.json announces with others",
+		  "\"attention_bias\": false, \"mlp_bias\": false",
+		  "\"attention_bias\": true, \"mlp_bias\": true" },
+		{ "that config.json does not speak of",
+		  "\"attention_bias\": false, \"mlp_bias\": false,", "" },
+	};
+	const struct checkpoint_config *c;
+	struct checkpoint *cp;
+	struct files f;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		good(&f);
+		replace(f.config, sizeof(f.config), rows[i].from, rows[i].to);
+		replace(f.header, sizeof(f.header), "}   ", bias);
+		memset(f.data + f.data_bytes, 0, 20);
+		f.data_bytes += 20;
+		put(&f);
+		if (!ok(!checkpoint_open(dir, error, sizeof(error), &cp), "biases %s: it opens",
+			rows[i].what)) {
+			printf("# %s\n", error);
+			continue;
+		}
+		c = checkpoint_config(cp);
+		ok(c->has_bias[CHECKPOINT_Q] && !c->has_bias[CHECKPOINT_K] &&
+			   !c->has_bias[CHECKPOINT_V] && !c->has_bias[CHECKPOINT_O] &&
+			   c->has_bias[CHECKPOINT_GATE] && !c->has_bias[CHECKPOINT_UP] &&
+			   !c->has_bias[CHECKPOINT_DOWN],
+		   "biases %s: those are used that the file has", rows[i].what);
+		checkpoint_close(cp);
+	}
+
+	good(&f);
+	replace(f.header, sizeof(f.header), "}   ", bias);
+	memset(f.data + f.data_bytes, 0, 20);
+	f.data_bytes += 20;
+	put(&f);
+	refused("a bias that config.json denies", -EOPNOTSUPP, "bias is no part of");
+}
+
 /* What the keys that may be absent mean then. */
 static void defaults(void)
 {
@@ -393,8 +441,8 @@ static void defaults(void)
 		return;
 	c = checkpoint_config(cp);
 	ok(c->norm_eps == 1e-6f && c->rope_theta == 10000 && !c->is_tied &&
-		   !c->has_attention_bias && !c->has_mlp_bias && c->bos == 1 && c->eos_count == 1 &&
-		   c->eos[0] == 2 && c->context == 2048 && !strcmp(c->activation, "silu") &&
+		   !memchr(c->has_bias, true, sizeof(c->has_bias)) && c->bos == 1 &&
+		   c->eos_count == 1 && c->eos[0] == 2 && c->context == 2048 && !strcmp(c->activation, "silu") &&
 		   c->head_dim == 2,
 	   "what it leaves out has the usual value");
 	ok(!checkpoint_tokenizer(cp), "a model without a tokenizer says so");
@@ -874,6 +922,7 @@ int main(void)
 		die(dir);
 	good_model();
 	broken_configs();
+	biases();
 	defaults();
 	broken_headers();
 	broken_files();

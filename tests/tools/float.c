@@ -149,33 +149,36 @@ static void twin(const struct checkpoint *cp, const uint32_t *tokens, unsigned i
 		for (i = 0; i < c->hidden; i++)
 			x[t * c->hidden + i] = embedding[tokens[t] * c->hidden + i];
 	for (l = 0; l < c->layers; l++) {
-		bool bias = c->has_attention_bias;
+		const bool *bias = c->has_bias;
 
 		for (t = 0; t < count; t++) {
 			double *r = x + t * c->hidden;
 
 			twin_norm(cp, l, "input_layernorm.weight", r, n);
-			twin_linear(cp, l, "self_attn.q_proj", bias, n, c->hidden, q, q_size);
-			twin_linear(cp, l, "self_attn.k_proj", bias, n, c->hidden, k + t * kv_size,
-				    kv_size);
-			twin_linear(cp, l, "self_attn.v_proj", bias, n, c->hidden, v + t * kv_size,
-				    kv_size);
+			twin_linear(cp, l, "self_attn.q_proj", bias[CHECKPOINT_Q],
+				    n, c->hidden, q, q_size);
+			twin_linear(cp, l, "self_attn.k_proj", bias[CHECKPOINT_K],
+				    n, c->hidden, k + t * kv_size, kv_size);
+			twin_linear(cp, l, "self_attn.v_proj", bias[CHECKPOINT_V],
+				    n, c->hidden, v + t * kv_size, kv_size);
 			twin_rope(c, q, c->heads, t);
 			twin_rope(c, k + t * kv_size, c->kv_heads, t);
 			twin_attention(c, q, k, v, t, mixed);
-			twin_linear(cp, l, "self_attn.o_proj", bias, mixed, q_size, out, c->hidden);
+			twin_linear(cp, l, "self_attn.o_proj", bias[CHECKPOINT_O],
+				    mixed, q_size, out, c->hidden);
 			for (i = 0; i < c->hidden; i++)
 				r[i] += out[i];
 			twin_norm(cp, l, "post_attention_layernorm.weight", r, n);
-			bias = c->has_mlp_bias;
-			twin_linear(cp, l, "mlp.gate_proj", bias, n, c->hidden, gate, c->ffn);
-			twin_linear(cp, l, "mlp.up_proj", bias, n, c->hidden, up, c->ffn);
+			twin_linear(cp, l, "mlp.gate_proj", bias[CHECKPOINT_GATE],
+				    n, c->hidden, gate, c->ffn);
+			twin_linear(cp, l, "mlp.up_proj", bias[CHECKPOINT_UP],
+				    n, c->hidden, up, c->ffn);
 			for (i = 0; i < c->ffn; i++)
 				up[i] *= gate[i] / (1 + exp(-gate[i]));
-			twin_linear(cp, l, "mlp.down_proj", bias, up, c->ffn, out, c->hidden);
+			twin_linear(cp, l, "mlp.down_proj", bias[CHECKPOINT_DOWN],
+				    up, c->ffn, out, c->hidden);
 			for (i = 0; i < c->hidden; i++)
 				r[i] += out[i];
-			bias = c->has_attention_bias;
 		}
 	}
 	for (t = 0; t < count; t++) {
