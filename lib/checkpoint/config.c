@@ -110,6 +110,23 @@ static int yes_or_no(const struct source *s, const char *key, enum checkpoint_sa
 	return 0;
 }
 
+static int refuse_unsupported(const struct source *s)
+{
+	const char *key = get(s, "quantization_config") ? "quantization_config" : NULL;
+	enum checkpoint_said slides;
+	int ret = yes_or_no(s, "use_sliding_window", &slides);
+
+	if (ret)
+		return ret;
+	/* A window of a model that does not use it changes nothing. */
+	if (get(s, "sliding_window") && slides != CHECKPOINT_SAID_NO)
+		key = "sliding_window";
+	if (!key)
+		return 0;
+	return checkpoint_fail(-EOPNOTSUPP, "%s: %s is not supported; use a model without it",
+			       s->path, key);
+}
+
 static int architecture(const struct source *s, struct checkpoint_config *c)
 {
 	const json_t *list = get(s, "architectures");
@@ -276,21 +293,15 @@ static int special_tokens(const struct source *s, struct checkpoint_config *c)
 
 static int parse(const struct source *s, struct checkpoint_config *c)
 {
-	static const char *const refused[] = { "quantization_config", "sliding_window" };
 	enum checkpoint_said tied = CHECKPOINT_SAID_NOTHING;
 	double eps;
-	size_t i;
 	int ret;
 
 	ret = architecture(s, c);
-	if (ret)
-		return ret;
-	for (i = 0; i < sizeof(refused) / sizeof(*refused); i++)
-		if (get(s, refused[i]))
-			return checkpoint_fail(-EOPNOTSUPP,
-					       "%s: %s is not supported; use a model without it",
-					       s->path, refused[i]);
-	ret = sizes(s, c);
+	if (!ret)
+		ret = refuse_unsupported(s);
+	if (!ret)
+		ret = sizes(s, c);
 	if (!ret)
 		ret = rope(s, c);
 	if (!ret)

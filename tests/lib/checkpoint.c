@@ -322,6 +322,11 @@ static void broken_configs(void)
 		  "partial_rotary_factor 0.5" },
 		{ "a sliding window", "{", "{\"sliding_window\": 4096, ", -EOPNOTSUPP,
 		  "sliding_window" },
+		{ "a sliding window that is used", "{",
+		  "{\"sliding_window\": 4096, \"use_sliding_window\": true, ", -EOPNOTSUPP,
+		  "sliding_window" },
+		{ "a switch of the window that is a number", "{", "{\"use_sliding_window\": 0, ",
+		  -EBADMSG, "use_sliding_window is an integer" },
 		{ "a quantised model", "{", "{\"quantization_config\": {}, ", -EOPNOTSUPP,
 		  "quantization_config" },
 		{ "a switch that is a number", "\"mlp_bias\": false", "\"mlp_bias\": 0", -EBADMSG,
@@ -364,6 +369,18 @@ static void broken_configs(void)
 	replace(f.config, sizeof(f.config), "[3, 4]", "null");
 	put(&f);
 	opens("a config.json with absent head_dim and rope_theta in its new place");
+}
+
+/* Qwen2 and its kin name a window that they do not use. */
+static void unused_window(void)
+{
+	struct files f;
+
+	good(&f);
+	replace(f.config, sizeof(f.config), "{",
+		"{\"sliding_window\": 4096, \"use_sliding_window\": false, ");
+	put(&f);
+	opens("a config.json with a sliding window that is not used");
 }
 
 /* Whether the bias of q, of o and of gate is used, where only q and gate have one. */
@@ -922,6 +939,7 @@ int main(void)
 		die(dir);
 	good_model();
 	broken_configs();
+	unused_window();
 	biases();
 	defaults();
 	broken_headers();
