@@ -451,7 +451,7 @@ static int ld_tile(struct ref_insn *in)
 	uint64_t strips = VALUE(in, LD_TILE, STRIPS), codes, masks, scales, i;
 	uint32_t seg = FIELD(in, LD_TILE, SEG);
 	struct ref_strip s;
-	uint8_t *n;
+	uint8_t *n, *at;
 	int ret;
 
 	if (VALUE(in, LD_TILE, TABLE) % 32)
@@ -481,7 +481,12 @@ static int ld_tile(struct ref_insn *in)
 			return FLM_FAULT_FORMAT;
 		if (s.is_sparse && ref_pad64(s.blocks) + masks > idx_pitch)
 			return FLM_FAULT_FORMAT;
-		ret = copy_in(in, seg, s.codes, codes, dst, i * pitch);
+		ret = ref_chip(in, dst, i * pitch, codes + scales, 64, &at);
+		if (!ret && s.is_sparse)
+			ret = ref_chip(in, idx, i * idx_pitch, ref_pad64(s.blocks) + masks, 64,
+				       &at);
+		if (!ret)
+			ret = copy_in(in, seg, s.codes, codes, dst, i * pitch);
 		if (!ret)
 			ret = copy_in(in, seg, s.scales, scales, dst, i * pitch + codes);
 		if (!ret && s.is_sparse)

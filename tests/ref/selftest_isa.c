@@ -436,6 +436,22 @@ static void faults(enum flm_fault kind, int unit, uint32_t word, const char *wha
 	   "%s (fault %d of unit %d at %u)", what, got, fault.unit, fault.word);
 }
 
+/* Loads a dense tile whose codes lie beyond their segment. */
+static void far_tile(uint32_t dst)
+{
+	struct words *ld = &s[FLM_UNIT_LD];
+
+	start(1);
+	memory[0][0] = 8;
+	memory[0][2] = 1;
+	memory[0][7] = 0xff;
+	ADD(ld, LD_TILE);
+	SET(ld, LD_TILE, SEG, 1);
+	SIZE(ld, LD_TILE, STRIPS, 1);
+	SET(ld, LD_TILE, DST, FLM_CHIP(FLM_BUFFER_WGT, dst));
+	SET(ld, LD_TILE, PITCH, 4096);
+}
+
 static void test_faults(void)
 {
 	struct words *ld = &s[FLM_UNIT_LD], *m = &s[FLM_UNIT_MISC];
@@ -468,6 +484,10 @@ static void test_faults(void)
 	start(1);
 	ld_row(1, 0, 0x40000000, 16);
 	faults(FLM_FAULT_OPCODE, FLM_UNIT_LD, 0, "a fifth buffer");
+	far_tile(0xfffffc0);
+	faults(FLM_FAULT_BUFFER, FLM_UNIT_LD, 0, "a tile's place on chip, before its codes' memory");
+	far_tile(0);
+	faults(FLM_FAULT_SEGMENT, FLM_UNIT_LD, 0, "a tile whose codes lie beyond the segment");
 	start(1);
 	ld_row(1, 0, 0, 16);
 	ld->w[1] |= 1u << 8;
