@@ -138,79 +138,89 @@ static uint64_t parse_size(const char *option, const char *text)
 	return bytes;
 }
 
+enum { SOCKET = 256, CARD, MEM, BAR2, THREADS, FAULTS, TRACE, SERIAL, KEEP };
+
+static const struct option table[] = {
+	{ "socket", required_argument, NULL, SOCKET },
+	{ "card", required_argument, NULL, CARD },
+	{ "mem", required_argument, NULL, MEM },
+	{ "bar2", required_argument, NULL, BAR2 },
+	{ "threads", required_argument, NULL, THREADS },
+	{ "faults", required_argument, NULL, FAULTS },
+	{ "trace", required_argument, NULL, TRACE },
+	{ "serial", required_argument, NULL, SERIAL },
+	{ "keep", no_argument, NULL, KEEP },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ 0 }
+};
+
+/* One option of the table, with its value in `text`. */
+static void parse_option(struct options *o, int option, const char *text)
+{
+	uint64_t n;
+
+	switch (option) {
+	case SOCKET:
+		o->socket = text;
+		break;
+	case CARD:
+		o->card.profile = text;
+		break;
+	case MEM:
+		o->card.mem_bytes = parse_size("--mem", text);
+		break;
+	case BAR2:
+		n = parse_size("--bar2", text);
+		if ((n & (n - 1)) || n < 16u << 20)
+			usage_error("--bar2 %s: must be a power of two from 16M", text);
+		o->card.bar2_bytes = n;
+		break;
+	case THREADS:
+		n = parse_number("--threads", text);
+		if (!n || n > 1024)
+			usage_error("--threads %s: must be 1 to 1024", text);
+		o->card.threads = n;
+		break;
+	case FAULTS:
+		o->card.faults = text;
+		break;
+	case TRACE:
+		o->trace = text;
+		break;
+	case SERIAL:
+		o->card.serial = parse_number("--serial", text);
+		break;
+	case KEEP:
+		o->keep = true;
+		break;
+	case 'h':
+		fputs(help, stdout);
+		finish();
+	case 'V':
+		printf("flightllm-emu 0.1.0 (register map %d.%d, instruction set %d.%d)\n",
+		       FLM_MAP_MAJOR, FLM_MAP_MINOR, FLM_ISA_MAJOR, FLM_ISA_MINOR);
+		finish();
+	}
+}
+
 static void parse_options(int argc, char **argv, struct options *o)
 {
-	enum { SOCKET = 256, CARD, MEM, BAR2, THREADS, FAULTS, TRACE, SERIAL, KEEP };
-	static const struct option table[] = {
-		{ "socket", required_argument, NULL, SOCKET },
-		{ "card", required_argument, NULL, CARD },
-		{ "mem", required_argument, NULL, MEM },
-		{ "bar2", required_argument, NULL, BAR2 },
-		{ "threads", required_argument, NULL, THREADS },
-		{ "faults", required_argument, NULL, FAULTS },
-		{ "trace", required_argument, NULL, TRACE },
-		{ "serial", required_argument, NULL, SERIAL },
-		{ "keep", no_argument, NULL, KEEP },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ 0 }
-	};
 	char letter[] = "-?";
-	uint64_t n;
 	int c;
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":hV", table, NULL)) != -1) {
-		switch (c) {
-		case SOCKET:
-			o->socket = optarg;
-			break;
-		case CARD:
-			o->card.profile = optarg;
-			break;
-		case MEM:
-			o->card.mem_bytes = parse_size("--mem", optarg);
-			break;
-		case BAR2:
-			n = parse_size("--bar2", optarg);
-			if ((n & (n - 1)) || n < 16u << 20)
-				usage_error("--bar2 %s: must be a power of two from 16M", optarg);
-			o->card.bar2_bytes = n;
-			break;
-		case THREADS:
-			n = parse_number("--threads", optarg);
-			if (!n || n > 1024)
-				usage_error("--threads %s: must be 1 to 1024", optarg);
-			o->card.threads = n;
-			break;
-		case FAULTS:
-			o->card.faults = optarg;
-			break;
-		case TRACE:
-			o->trace = optarg;
-			break;
-		case SERIAL:
-			o->card.serial = parse_number("--serial", optarg);
-			break;
-		case KEEP:
-			o->keep = true;
-			break;
-		case 'h':
-			fputs(help, stdout);
-			finish();
-		case 'V':
-			printf("flightllm-emu 0.1.0 (register map %d.%d, instruction set %d.%d)\n",
-			       FLM_MAP_MAJOR, FLM_MAP_MINOR, FLM_ISA_MAJOR, FLM_ISA_MINOR);
-			finish();
-		case ':':
+		if (c == ':')
 			usage_error("%s needs a value", argv[optind - 1]);
-		default:
+		if (c == '?') {
 			/* A letter, or a long name: one that is known was given a value. */
 			letter[1] = optopt;
 			usage_error("%s: %s", optopt && optopt < SOCKET ? letter : argv[optind - 1],
 				    optopt >= SOCKET || strchr(argv[optind - 1], '=') ?
 				    "this option takes no value" : "no such option");
 		}
+		parse_option(o, c, optarg);
 	}
 	if (optind < argc)
 		usage_error("unexpected argument %s", argv[optind]);
