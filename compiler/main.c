@@ -119,9 +119,24 @@ static void parse_synthetic(struct options *o, const char *text)
 	o->synthetic = name;
 }
 
-static void parse(struct options *o, int argc, char **argv)
+static void parse_dump(struct options *o, const char *text)
 {
 	const char *const passes = " graph fuse tile place emit all ";
+
+	if (strchr(text, ' ') || !strstr(passes, arena_printf(" %s ", text)))
+		die_with(EXIT_USAGE, "-d %s: no such pass; there are%s", text, passes);
+	o->dump = text;
+}
+
+static void parse_card(struct options *o, const char *text)
+{
+	o->card = card_find(text);
+	if (!o->card)
+		die_with(EXIT_USAGE, "--card %s: no such card; there are %s", text, card_names());
+}
+
+static void parse(struct options *o, int argc, char **argv)
+{
 	int option;
 
 	opterr = 0;
@@ -131,16 +146,10 @@ static void parse(struct options *o, int argc, char **argv)
 			o->out = optarg;
 			break;
 		case 'd':
-			if (strchr(optarg, ' ') || !strstr(passes, arena_printf(" %s ", optarg)))
-				die_with(EXIT_USAGE, "-d %s: no such pass; there are%s", optarg,
-					 passes);
-			o->dump = optarg;
+			parse_dump(o, optarg);
 			break;
 		case OPTION_CARD:
-			o->card = card_find(optarg);
-			if (!o->card)
-				die_with(EXIT_USAGE, "--card %s: no such card; there are %s",
-					 optarg, card_names());
+			parse_card(o, optarg);
 			break;
 		case OPTION_WEIGHTS:
 			if (strcmp(optarg, "w8") && strcmp(optarg, "w4"))
