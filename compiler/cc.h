@@ -207,17 +207,28 @@ struct section_plan {
 
 enum { SECTIONS_MAX = 8 + FLM_CORES_MAX };
 
+/* The pass that a plan has begun last. One that runs again makes those after it run again too. */
+enum stage {
+	STAGE_NONE, STAGE_GRAPH, STAGE_FUSE, STAGE_TILE, STAGE_PLACE, STAGE_EMIT, STAGE_VERIFY,
+	STAGE_WRITE
+};
+
+/* Fields stand under the pass that fills them; those after it read them. */
 struct plan {
+	enum stage stage;		/* stage_begin() alone sets it */
+
+	/* main.c, before the first pass */
 	const struct options *options;
 	const struct card *card;
 	struct checkpoint *checkpoint;
 	const struct checkpoint_config *config;
-	uint32_t context;
+	uint32_t context;		/* tile.c and place.c cut it to what the card holds */
+
+	/* graph.c */
 	uint32_t group;			/* heads of a KV head */
 	uint32_t softmax_scale;		/* float32 bits of 1 / sqrt(head size) */
 	uint32_t rotate[FLM_ROTATIONS];
-	struct matrix matrix[MATRICES];
-
+	struct matrix matrix[MATRICES];	/* struct matrix names what tile.c and place.c fill */
 	struct op **ops;
 	int op_count;
 	struct value **values;
@@ -249,7 +260,7 @@ struct plan {
 	/* verify.c */
 	uint64_t watchdog;		/* most instructions of one core in one pass */
 
-	/* write.c */
+	/* layout.c, as write_run() begins */
 	struct section_plan sections[SECTIONS_MAX];
 	unsigned int section_count;
 	uint64_t file_bytes;
@@ -265,6 +276,9 @@ static inline struct value *value_home(struct value *v)
 }
 
 /* ---- passes ---- */
+
+/* Each pass's first call: die() unless the pass before it has begun. (stage.c) */
+void stage_begin(struct plan *plan, enum stage stage);
 
 void graph_build(struct plan *plan);
 void graph_check(const struct plan *plan, const char *after);

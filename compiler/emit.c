@@ -364,6 +364,7 @@ static void emit_entry(struct plan *p, unsigned int entry)
 
 void emit_run(struct plan *p)
 {
+	stage_begin(p, STAGE_EMIT);
 	for (unsigned int entry = 0; entry < ENTRIES; entry++)
 		emit_entry(p, entry);
 }

@@ -33,6 +33,7 @@ static bool is_in_place(enum op_kind kind)
 
 void fuse_run(struct plan *p)
 {
+	stage_begin(p, STAGE_FUSE);
 	for (int i = 0; i < p->op_count; i++) {
 		struct op *op = p->ops[i];
 

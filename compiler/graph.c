@@ -241,6 +241,7 @@ void graph_build(struct plan *p)
 	struct value *x, *rope;
 	float scale;
 
+	stage_begin(p, STAGE_GRAPH);
 	if (c->head_dim > FLM_DIM_MAX)
 		die("head size %u: the card has at most %u; choose another model", c->head_dim,
 		    FLM_DIM_MAX);

@@ -234,6 +234,7 @@ uint64_t place_context(struct plan *p)
 /* May shorten a context that nobody asked for; tiles then have to be chosen again. */
 void place_run(struct plan *p)
 {
+	stage_begin(p, STAGE_PLACE);
 	place_registers(p);
 	place_weights(p);
 	place_shared(p);

@@ -332,6 +332,7 @@ void tile_run(struct plan *p)
 {
 	struct fit *fit = arena(sizeof(*fit));
 
+	stage_begin(p, STAGE_TILE);
 	p->slot_bytes = p->card->buffer_bytes[FLM_BUFFER_WGT] / 2 / 64 * 64;
 	for (int i = 0; i < MATRICES; i++)
 		tile_matrix(p, &p->matrix[i]);

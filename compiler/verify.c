@@ -250,6 +250,7 @@ static void check_lifetimes(struct plan *p)
 
 void verify_run(struct plan *p)
 {
+	stage_begin(p, STAGE_VERIFY);
 	check_lifetimes(p);
 	check_streams(p);
 	check_tokens(p);

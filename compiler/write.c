@@ -99,6 +99,7 @@ void write_run(struct plan *p)
 	struct blob blobs[SECTIONS_MAX] = { 0 };
 	struct output output;
 
+	stage_begin(p, STAGE_WRITE);
 	layout_run(p, blobs);
 	output_open(&output, p->options->out);
 	output_reserve(&output, p->file_bytes);
