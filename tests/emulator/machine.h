@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One machine of three cores for the tests of single instructions, and the instructions that many
- * of them need. A test begins with begin(), emits into the six streams, and looks at what run()
- * did.
+ * One machine of three cores for the tests of single instructions. A test begins with begin(), says
+ * in the assembler's words what the six units do, and looks at what run() did.
  *
  *	begin(1);
- *	misc(FLM_MISC_ADD, 1, 4, 0);
+ *	program("@misc\nmisc.add a=glb:0 b=glb:256 out=act:0 rows=1/1 cols=4/4");
  *	ok(!run() && WORDS_ARE(ACT(0), 0x40000000, ...), "add");
  *
- * What includes it links with the objects of emulator/core alone; memory is that of stream.h.
+ * An operand that is given twice has its last value: what most instructions of a test share is a
+ * macro, and what this one changes stands behind it. What includes it links with the objects of
+ * emulator/core alone; memory is that of stream.h.
  */
 #ifndef TESTS_EMULATOR_MACHINE_H
 #define TESTS_EMULATOR_MACHINE_H
 
 #include <endian.h>
+#include <stdarg.h>
 
 #include "emulator/core/exec.h"
 #include "emulator/core/math.h"
+#include "tests/emulator/program.h"
 #include "tests/emulator/stream.h"
 #include "tests/tap.h"
 
@@ -26,7 +29,6 @@
 #define WGT(offset) FLM_CHIP(FLM_BUFFER_WGT, offset)
 #define IDX(offset) FLM_CHIP(FLM_BUFFER_IDX, offset)
 #define GLB(offset) FLM_CHIP(FLM_BUFFER_GLB, offset)
-#define BIT(unit) (1u << FLM_UNIT_##unit)
 
 /* One machine for all tests: three cores, segment 1 read and write, 2 read only, 3 unbound. */
 static const struct exec_chip machine = { 3, { BUFFER, 2 * BUFFER, BUFFER, BUFFER } };
@@ -39,9 +41,6 @@ static uint8_t memory[3][MEMORY];
 static uint8_t constants[MEMORY];
 
 static struct stream *const ld = &streams[FLM_UNIT_LD];
-static struct stream *const st = &streams[FLM_UNIT_ST];
-static struct stream *const mm = &streams[FLM_UNIT_MM];
-static struct stream *const mv = &streams[FLM_UNIT_MV];
 static struct stream *const sfu = &streams[FLM_UNIT_MISC];
 static struct stream *const sys = &streams[FLM_UNIT_SYS];
 
@@ -59,6 +58,29 @@ static inline void begin(uint32_t cores)
 	pass.space = flat_space(&flat);
 	pass.cores = cores;
 	pass.watchdog = 1000000;
+}
+
+/* More instructions of the six streams. The format is printf's. */
+__attribute__((format(printf, 1, 2))) static inline void program(const char *format, ...)
+{
+	uint32_t *words[FLM_UNITS], counts[FLM_UNITS];
+	char text[FLM_TEXT_BYTES];
+	va_list args;
+	unsigned int u;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (length >= (int)sizeof(text))
+		errx(1, "a text of %d characters is too long", length);
+	for (u = 0; u < FLM_UNITS; u++) {
+		words[u] = streams[u].words;
+		counts[u] = streams[u].count;
+	}
+	program_parse(text, words, counts, STREAM_WORDS);
+	for (u = 0; u < FLM_UNITS; u++)
+		streams[u].count = counts[u];
 }
 
 /* Ends every stream that has words, runs the pass, returns the kind of its fault. */
@@ -114,64 +136,6 @@ static inline bool words_are(uint32_t address, const uint32_t *want, unsigned in
 
 #define WORDS_ARE(address, ...) words_are(address, (const uint32_t[]) { __VA_ARGS__ }, \
 	sizeof((const uint32_t[]) { __VA_ARGS__ }) / 4)
-
-static inline uint32_t *fill(uint32_t out, uint32_t value)
-{
-	uint32_t *w = EMIT(sfu, MISC);
-
-	SET_HEAD(w, MODE, FLM_MISC_FILL);
-	SET(w, MISC, OUT, out);
-	SET(w, MISC, IMM, value);
-	SET_SIZE(w, MISC, ROWS, 1);
-	SET_SIZE(w, MISC, COLS, 1);
-	return w;
-}
-
-static inline uint32_t *load(uint32_t segment, uint32_t off, uint32_t dst, uint32_t rows,
-			     uint32_t bytes)
-{
-	uint32_t *w = EMIT(ld, LD_LINEAR);
-
-	SET(w, LD_LINEAR, SEG, segment);
-	SET(w, LD_LINEAR, OFF, off);
-	SET(w, LD_LINEAR, DST, dst);
-	SET_SIZE(w, LD_LINEAR, ROWS, rows);
-	SET_SIZE(w, LD_LINEAR, BYTES, bytes);
-	return w;
-}
-
-/* One operation: A at GLB(0), B at GLB(256), C at GLB(512), OUT at ACT(0), rows 64 bytes apart. */
-static inline uint32_t *misc(unsigned int mode, uint32_t rows, uint32_t cols, uint32_t imm)
-{
-	static const uint8_t uses[] = {
-		[FLM_MISC_ADD] = 11, [FLM_MISC_MUL] = 11, [FLM_MISC_SCALE] = 9, [FLM_MISC_COPY] = 9,
-		[FLM_MISC_RELU] = 9, [FLM_MISC_SILU] = 9, [FLM_MISC_GELU] = 9,
-		[FLM_MISC_RMSNORM] = 11, [FLM_MISC_LAYERNORM] = 15, [FLM_MISC_ROPE] = 11,
-		[FLM_MISC_SOFTMAX] = 9, [FLM_MISC_QUANT] = 13, [FLM_MISC_DEQUANT] = 13,
-		[FLM_MISC_HADAMARD] = 9, [FLM_MISC_TOPK] = 9, [FLM_MISC_SAMPLE] = 1,
-	};
-	uint32_t *w = EMIT(sfu, MISC);
-
-	SET_HEAD(w, MODE, mode);
-	if (uses[mode] & 1) {
-		SET(w, MISC, A, GLB(0));
-		SET(w, MISC, A_PITCH, 64);
-	}
-	if (uses[mode] & 2)
-		SET(w, MISC, B, GLB(256));
-	if (uses[mode] & 4)
-		SET(w, MISC, C, GLB(512));
-	if (uses[mode] & 4 && mode != FLM_MISC_LAYERNORM)
-		SET(w, MISC, C_PITCH, 64);
-	if (uses[mode] & 8) {
-		SET(w, MISC, OUT, ACT(0));
-		SET(w, MISC, OUT_PITCH, 64);
-	}
-	SET(w, MISC, IMM, imm);
-	SET_SIZE(w, MISC, ROWS, rows);
-	SET_SIZE(w, MISC, COLS, cols);
-	return w;
-}
 
 /* Segment 1 is each core's own memory, 2 constants for all, read only; 3 is not bound. */
 static inline bool machine_open(void)

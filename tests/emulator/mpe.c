@@ -129,47 +129,15 @@ static void make_tile(unsigned int width, int n, uint32_t blocks, uint32_t row, 
 	}
 }
 
-static void load_tile(uint32_t row, uint32_t strips, uint32_t pitch)
-{
-	uint32_t *w = EMIT(ld, LD_TILE);
-
-	SET(w, LD_TILE, SEG, 2);
-	SET(w, LD_TILE, TABLE, 64);
-	SET(w, LD_TILE, ROW, row);
-	SET(w, LD_TILE, STEP, 1);
-	SET_SIZE(w, LD_TILE, STRIPS, strips);
-	SET(w, LD_TILE, DST, WGT(0));
-	SET(w, LD_TILE, PITCH, pitch);
-	SET(w, LD_TILE, IDX, IDX(1024));
-	SET(w, LD_TILE, IDX_PITCH, 16384);
-	tokens_of(ld, 0, BIT(MM));
-}
-
-static uint32_t *mm_linear(uint32_t strips, uint32_t pitch, uint32_t tokens, uint32_t flags)
-{
-	uint32_t *w = EMIT(mm, MM_LINEAR);
-
-	SET_HEAD(w, FLAGS, flags);
-	SET(w, MM_LINEAR, SEG, 2);
-	SET(w, MM_LINEAR, TABLE, 64);
-	SET(w, MM_LINEAR, STEP, 1);
-	SET_SIZE(w, MM_LINEAR, STRIPS, strips);
-	SET(w, MM_LINEAR, W, WGT(0));
-	SET(w, MM_LINEAR, W_PITCH, pitch);
-	SET(w, MM_LINEAR, IDX, IDX(1024));
-	SET(w, MM_LINEAR, IDX_PITCH, 16384);
-	SET(w, MM_LINEAR, A, ACT(0));
-	SET(w, MM_LINEAR, A_PITCH, 4096);
-	SET(w, MM_LINEAR, A_SCALES, GLB(0));
-	SET(w, MM_LINEAR, A_SCALE_PITCH, 256);
-	SET_SIZE(w, MM_LINEAR, TOKENS, tokens);
-	SET(w, MM_LINEAR, OUT, GLB(8192));
-	SET(w, MM_LINEAR, OUT_PITCH, 64 * strips);
-	SET(w, MM_LINEAR, FACTOR_AT, GLB(4096));
-	SET(w, MM_LINEAR, BIAS_AT, GLB(4160));
-	tokens_of(mm, BIT(LD), 0);
-	return w;
-}
+/* One strip and one token, each operand in its place. */
+#define STRIP " seg=2 table=64 strips=1/1"
+#define WEIGHTS " w=wgt:0 w_pitch=65536 idx=idx:1024 idx_pitch=16384"
+#define TILE "@ld\nld.tile" STRIP " step=1 dst=wgt:0 pitch=65536 idx=idx:1024 idx_pitch=16384 " \
+	"release=mm"
+#define MM "\n@mm\nmm" STRIP " step=1" WEIGHTS " a=act:0 a_pitch=4096 a_scales=glb:0 " \
+	"a_scale_pitch=256 tokens=1/1 out=glb:8192 out_pitch=64 factor_at=glb:4096 " \
+	"bias_at=glb:4160 wait=ld"
+#define MV "\n@mv\nmv" STRIP WEIGHTS " a=act:0 a_scales=glb:0 out=glb:8192 wait=ld"
 
 /* The chapter's loop, one rounding a line. */
 static float naive_linear(const struct plain *plain, uint32_t r, uint32_t cols, const int8_t *a,
@@ -193,7 +161,7 @@ static float naive_linear(const struct plain *plain, uint32_t r, uint32_t cols, 
 static bool linear_is_right(unsigned int width, int n, uint32_t blocks, bool is_mv)
 {
 	static struct plain plain;
-	uint32_t tokens = is_mv ? 1 : 3, cols = blocks * 16, t, r, i, *w;
+	uint32_t tokens = is_mv ? 1 : 3, cols = blocks * 16, t, r, i;
 	float before[48];
 	bool holds;
 
@@ -211,26 +179,10 @@ static bool linear_is_right(unsigned int width, int n, uint32_t blocks, bool is_
 
 		memcpy(chip(0, GLB(8192 + 4 * i)), &x, 4);
 	}
-	load_tile(0, 1, 65536);
-	if (is_mv) {
-		ld->count = 0;
-		load_tile(0, 1, 65536);
-		tokens_of(ld, 0, BIT(MV));
-		w = EMIT(mv, MV_LINEAR);
-		SET(w, MV_LINEAR, SEG, 2);
-		SET(w, MV_LINEAR, TABLE, 64);
-		SET_SIZE(w, MV_LINEAR, STRIPS, 1);
-		SET(w, MV_LINEAR, W, WGT(0));
-		SET(w, MV_LINEAR, W_PITCH, 65536);
-		SET(w, MV_LINEAR, IDX, IDX(1024));
-		SET(w, MV_LINEAR, IDX_PITCH, 16384);
-		SET(w, MV_LINEAR, A, ACT(0));
-		SET(w, MV_LINEAR, A_SCALES, GLB(0));
-		SET(w, MV_LINEAR, OUT, GLB(8192));
-		tokens_of(mv, BIT(LD), 0);
-	} else {
-		mm_linear(1, 65536, tokens, 0);
-	}
+	if (is_mv)
+		program(TILE " release=mv" MV);
+	else
+		program(TILE MM " tokens=%u/%u", tokens, tokens);
 	memcpy(before, chip(0, GLB(8192)), sizeof(before));
 	holds = !run();
 	for (t = 0; t < tokens && holds; t++) {
@@ -276,8 +228,7 @@ static void test_linear(void)
 	put_floats(GLB(4096), (const float[]) { -2.0f }, 1);
 	for (i = 0; i < 16; i++)
 		put_floats(GLB(4160 + 4 * i), (const float[]) { 100.0f }, 1);
-	load_tile(0, 1, 65536);
-	mm_linear(1, 65536, 1, FLM_MM_LINEAR_FIRST | FLM_MM_LINEAR_FACTOR | FLM_MM_LINEAR_BIAS);
+	program(TILE MM " +first +factor +bias");
 	run();
 	ok(!result.fault.kind && result.work.mm_macs == 256 &&
 	   float_at(0, GLB(8192 + 20)) == ((float)(-128 * plain.value[5][3]) * plain.scale[0][5]) *
@@ -302,42 +253,33 @@ static void test_format(void)
 		make_tile(8, -1, 4, 0, &plain);
 		constants[64 + broken[i].byte] = (uint8_t)broken[i].value;
 		begin(1);
-		load_tile(0, 1, 65536);
-		mm_linear(1, 65536, 1, 1);
+		program(TILE MM " +first");
 		ok(run() == FLM_FAULT_FORMAT && result.fault.unit == FLM_UNIT_LD,
 		   "%s in a strip row is fault FORMAT", broken[i].what);
 	}
 	make_tile(8, -1, 4, 0, &plain);
 	constants[64 + 3] = 2;		/* 516 blocks */
 	begin(1);
-	load_tile(0, 1, 65536);
-	mm_linear(1, 65536, 1, 1);
+	program(TILE MM " +first");
 	ok(run() == FLM_FAULT_FORMAT, "more than 256 blocks are fault FORMAT");
 	make_tile(8, -1, 4, 0, &plain);
 	begin(1);
-	load_tile(0, 1, 1024);
-	mm_linear(1, 65536, 1, 1);
+	program(TILE " pitch=1024" MM " +first");
 	ok(run() == FLM_FAULT_FORMAT, "a strip that does not fit its pitch is fault FORMAT");
 	begin(1);
-	load_tile(0, 1, 1024 + 64);
-	mm_linear(1, 1024, 1, 1);
+	program(TILE " pitch=1088" MM " +first w_pitch=1024");
 	ok(run() == FLM_FAULT_FORMAT && result.fault.unit == FLM_UNIT_MM,
 	   "for MM too");
 	begin(1);
-	load_tile(0, 1, 65536);
-	SET(ld->words, LD_TILE, DST, ACT(0));
-	mm_linear(1, 65536, 1, 1);
+	program(TILE " dst=act:0" MM " +first");
 	ok(run() == FLM_FAULT_BUFFER, "tiles go to the weight buffer only");
 	begin(1);
-	load_tile(0, 1, 65536);
-	SET(ld->words, LD_TILE, DST, WGT(32));
-	mm_linear(1, 65536, 1, 1);
+	program(TILE " dst=wgt:32" MM " +first");
 	ok(run() == FLM_FAULT_BUFFER, "and are aligned to 64 bytes");
 	make_tile(4, 4, 4, 0, &plain);
 	constants[200000 / 64 * 64 + 2] = 3;
 	begin(1);
-	load_tile(0, 1, 65536);
-	mm_linear(1, 65536, 1, 1);
+	program(TILE MM " +first");
 	ok(run() == FLM_FAULT_FORMAT && result.fault.unit == FLM_UNIT_LD, "N = 3 is fault FORMAT");
 	/* N of four blocks takes 64 bytes, their masks 128. */
 	for (i = 0; i < 3; i++) {
@@ -354,24 +296,19 @@ static void test_format(void)
 
 		make_tile(4, 4, 4, 0, &plain);
 		begin(1);
-		load_tile(0, 1, 65536);
-		SET(ld->words, LD_TILE, IDX_PITCH, pitches[i].ld_pitch);
-		mm_linear(1, 65536, 1, 1);
-		SET(mm->words, MM_LINEAR, IDX_PITCH, pitches[i].mm_pitch);
+		program(TILE " idx_pitch=%u" MM " +first idx_pitch=%u", pitches[i].ld_pitch,
+			pitches[i].mm_pitch);
 		ok(run() == pitches[i].fault && result.fault.unit == pitches[i].unit, "%s",
 		   pitches[i].what);
 	}
 	make_tile(4, 4, 4, 0, &plain);
 	constants[210000 / 64 * 64] ^= 1;
 	begin(1);
-	load_tile(0, 1, 65536);
-	mm_linear(1, 65536, 1, 1);
+	program(TILE MM " +first");
 	ok(run() == FLM_FAULT_FORMAT && result.fault.unit == FLM_UNIT_MM,
 	   "a mask that keeps not N a row is fault FORMAT when it is used");
 	begin(1);
-	load_tile(0, 1, 65536);
-	SET(ld->words, LD_TILE, IDX, GLB(1024));
-	mm_linear(1, 65536, 1, 1);
+	program(TILE " idx=glb:1024" MM " +first");
 	ok(run() == FLM_FAULT_BUFFER, "N and masks go to the index buffer only");
 }
 
@@ -445,48 +382,13 @@ static void test_dot(void)
 	}
 }
 
-static uint32_t *mm_qk(uint32_t dim, uint32_t positions, uint32_t tokens)
-{
-	uint32_t *w = EMIT(mm, MM_QK);
-
-	SET(w, MM_QK, A, ACT(0));
-	SET(w, MM_QK, A_PITCH, 256);
-	SET(w, MM_QK, A_SCALES, GLB(0));
-	SET(w, MM_QK, A_SCALE_PITCH, 16);
-	SET(w, MM_QK, B, WGT(0));
-	SET(w, MM_QK, B_PITCH, 256);
-	SET(w, MM_QK, B_SCALES, GLB(4096));
-	SET(w, MM_QK, B_SCALE_PITCH, 16);
-	SET(w, MM_QK, DIM, dim);
-	SET_SIZE(w, MM_QK, POSITIONS, positions);
-	SET_SIZE(w, MM_QK, TOKENS, tokens);
-	SET(w, MM_QK, OUT, GLB(16384));
-	SET(w, MM_QK, OUT_PITCH, 1024);
-	SET(w, MM_QK, MASKS, IDX(0));
-	SET(w, MM_QK, MASK_PITCH, 1);
-	return w;
-}
-
-static uint32_t *mm_pv(uint32_t dim, uint32_t positions, uint32_t tokens, uint32_t flags)
-{
-	uint32_t *w = EMIT(mm, MM_PV);
-
-	SET_HEAD(w, FLAGS, flags);
-	SET(w, MM_PV, A, ACT(0));
-	SET(w, MM_PV, A_PITCH, 256);
-	SET(w, MM_PV, A_SCALES, GLB(0));
-	SET(w, MM_PV, A_SCALE_PITCH, 16);
-	SET(w, MM_PV, B, WGT(0));
-	SET(w, MM_PV, B_PITCH, 256);
-	SET(w, MM_PV, DIM, dim);
-	SET_SIZE(w, MM_PV, POSITIONS, positions);
-	SET_SIZE(w, MM_PV, TOKENS, tokens);
-	SET(w, MM_PV, OUT, GLB(16384));
-	SET(w, MM_PV, OUT_PITCH, 1024);
-	SET(w, MM_PV, MASKS, IDX(0));
-	SET(w, MM_PV, MASK_PITCH, 1);
-	return w;
-}
+/* Attention of one token over ten positions of dim 8; masks are not looked at without +mask. */
+#define KEYS " b=wgt:0 b_pitch=256 dim=8 positions=10/10"
+#define QUERIES " a=act:0 a_pitch=256 a_scales=glb:0 a_scale_pitch=16 tokens=1/1"
+#define MASKS " masks=idx:0 mask_pitch=1"
+#define QK "@mm\nmm.qk" QUERIES KEYS " b_scales=glb:4096 b_scale_pitch=16 out=glb:16384 " \
+	"out_pitch=1024" MASKS
+#define PV "@mm\nmm.pv" QUERIES KEYS " out=glb:16384 out_pitch=1024" MASKS
 
 static void fill_attention(void)
 {
@@ -507,17 +409,14 @@ static bool kept(uint32_t query, uint32_t key)
 
 static bool attention_is_right(uint32_t dim, bool is_masked)
 {
-	uint32_t t, p, d, g, *w;
+	const char *mask = is_masked ? "+mask" : "";
+	uint32_t t, p, d, g;
 	bool holds;
 
 	begin(1);
 	fill_attention();
 	memcpy(chip(0, IDX(0)), "\x02\x05", 2);
-	w = mm_qk(dim, 150, 3);
-	if (is_masked)
-		SET_HEAD(w, FLAGS, FLM_MM_QK_MASK);
-	SET(w, MM_QK, QUERY, 62);
-	SET(w, MM_QK, KEY, 10);
+	program(QK " %s dim=%u positions=150/150 tokens=3/3 query=62 key=10", mask, dim);
 	holds = !run();
 	for (t = 0; t < 3; t++) {
 		for (p = 0; p < 150; p++) {
@@ -543,8 +442,7 @@ static bool attention_is_right(uint32_t dim, bool is_masked)
 	begin(1);
 	fill_attention();
 	memcpy(chip(0, IDX(0)), "\x02\x05", 2);
-	w = mm_pv(dim, 150, 3, FLM_MM_PV_FIRST | (is_masked ? FLM_MM_PV_MASK : 0));
-	SET(w, MM_PV, QUERY, 62);
+	program(PV " +first %s dim=%u positions=150/150 tokens=3/3 query=62", mask, dim);
 	holds = holds && !run();
 	for (t = 0; t < 3; t++) {
 		for (d = 0; d < dim; d++) {
@@ -573,39 +471,30 @@ static void test_attention(void)
 {
 	static const uint32_t dims[] = { 8, 32, 48, 64, 80, 128 };
 	bool holds = true;
-	uint32_t i, *w;
+	uint32_t i;
 
 	for (i = 0; i < 6; i++)
 		holds = holds && attention_is_right(dims[i], false) &&
 			attention_is_right(dims[i], true);
 	ok(holds, "qk and pv of every head size, masked or not, equal the plain loops");
 	begin(1);
-	w = mm_pv(8, 10, 1, FLM_MM_PV_MASK);
-	SET(w, MM_PV, KEY, 32);
+	program(PV " +mask key=32");
 	ok(run() == FLM_FAULT_BOUND, "a masked pv starts at a multiple of 64");
 	begin(1);
-	w = mm_qk(8, 10, 1);
-	SET_HEAD(w, FLAGS, FLM_MM_QK_MASK);
-	SET(w, MM_QK, B, ACT(BUFFER - 1));
+	program(QK " +mask b=act:%d", BUFFER - 1);
 	ok(run() == FLM_FAULT_BUFFER, "an operand is checked as a whole, masked blocks too");
 	begin(1);
-	w = mm_qk(8, 10, 1);
-	SET(w, MM_QK, QUERY, (uint32_t)-1);
-	SET(w, MM_QK, MASKS, ACT(BUFFER));
+	program(QK " query=-1 masks=act:%d", BUFFER);
 	put_floats(GLB(16384), (const float[]) { 3.0f }, 1);
 	ok(!run() && WORDS_ARE(GLB(16384), 0), "operands of a flag are not looked at without it");
 	begin(1);
-	w = mm_qk(8, 10, 1);
-	SET_HEAD(w, FLAGS, FLM_MM_QK_MASK);
-	SET(w, MM_QK, MASKS, ACT(BUFFER));
+	program(QK " +mask masks=act:%d", BUFFER);
 	ok(run() == FLM_FAULT_BUFFER, "with the flag they are");
 	begin(1);
-	w = mm_qk(8, 10, 2);
-	SET(w, MM_QK, OUT_PITCH, 42);
+	program(QK " tokens=2/2 out_pitch=42");
 	ok(run() == FLM_FAULT_BUFFER, "float rows at an odd pitch are fault BUFFER");
 	begin(1);
-	w = mm_qk(8, 10, 1);
-	SET(w, MM_QK, OUT_PITCH, 42);
+	program(QK " out_pitch=42");
 	ok(!run(), "unless there is one row");
 }
 

@@ -27,32 +27,58 @@
 	"end\nend\n"
 
 /*
- * The same for both entries: one line an instruction, "@mm" and its like begin the stream of a
- * unit. Streams that are not named are empty; each gets its END. Core register 0 is the core's
- * rank. Memory at `at`, 32 KiB at most, must be zero.
+ * One line an instruction; "@mm" and its like begin, or go on with, the stream of a unit, of which
+ * counts[] words are there. A loop without a body gets what stands up to its end.
  */
-static inline void program_write(void *at, unsigned int cores, const char *text)
+static inline void program_parse(const char *text, uint32_t *const streams[FLM_UNITS],
+				 uint32_t counts[FLM_UNITS], uint32_t room)
 {
 	static const char *const names[FLM_UNITS] = { "@ld", "@st", "@mm", "@mv", "@misc", "@sys" };
-	struct flm_program *p = at;
-	uint32_t streams[FLM_UNITS][1024], counts[FLM_UNITS] = { 0 }, words = 0;
+	uint32_t loops[FLM_UNITS][FLM_LOOP_DEPTH + 1], depth[FLM_UNITS] = { 0 };
 	char *copy = strdup(text), *line, *rest = copy, error[FLM_TEXT_BYTES];
 	unsigned int unit = 0;
 
 	while ((line = strsep(&rest, "\n"))) {
-		int n;
+		uint32_t *words = streams[unit] + counts[unit];
+		int n, insn;
 
 		if (line[0] == '@') {
 			for (unit = 0; unit < FLM_UNITS && strcmp(names[unit], line); unit++)
 				;
+			if (unit == FLM_UNITS)
+				errx(1, "%s: no unit", line);
 			continue;
 		}
-		n = flm_isa_parse(line, streams[unit] + counts[unit], 1000 - counts[unit], error);
+		n = flm_isa_parse(line, words, room - counts[unit], error);
 		if (n < 0)
 			errx(1, "%s: %s", line, error);
 		counts[unit] += n;
+		insn = n ? flm_isa_insn(words[0]) : -1;
+		if (insn == FLM_INSN_LOOP && depth[unit] <= FLM_LOOP_DEPTH) {
+			loops[unit][depth[unit]++] = counts[unit];
+		} else if (insn == FLM_INSN_END && depth[unit]) {
+			uint32_t body = loops[unit][--depth[unit]];
+			uint32_t *loop = streams[unit] + body - FLM_WORDS_LOOP;
+
+			if (!FLM_GET(loop, LOOP, BODY))
+				FLM_PUT(loop, LOOP, BODY, counts[unit] - body);
+		}
 	}
 	free(copy);
+}
+
+/*
+ * The same for both entries. Streams that are not named are empty; each gets its END. Core register
+ * 0 is the core's rank. Memory at `at`, 32 KiB at most, must be zero.
+ */
+static inline void program_write(void *at, unsigned int cores, const char *text)
+{
+	struct flm_program *p = at;
+	uint32_t streams[FLM_UNITS][1024], *starts[FLM_UNITS], counts[FLM_UNITS] = { 0 }, words = 0;
+
+	for (unsigned int u = 0; u < FLM_UNITS; u++)
+		starts[u] = streams[u];
+	program_parse(text, starts, counts, 1000);
 	p->magic = htole32(FLM_PROGRAM_MAGIC);
 	p->isa_major = htole16(FLM_ISA_MAJOR);
 	p->entries = htole32(2);

@@ -5,6 +5,13 @@
  */
 #include "tests/emulator/machine.h"
 
+/* Where the operands of MISC are, row by row 64 bytes apart, and one row of so many elements. */
+#define A " a=glb:0 a_pitch=64"
+#define B " b=glb:256"
+#define C " c=glb:512 c_pitch=64"
+#define OUT " out=act:0 out_pitch=64"
+#define ROW(cols) " rows=1/1 cols=" #cols "/" #cols
+
 static void test_numbers(void)
 {
 	static const uint32_t exp[][2] = {
@@ -97,146 +104,133 @@ static void begin_misc(void)
 
 static void test_misc(void)
 {
-	const uint32_t nan = 0x7fc00000, infinity = 0x7f800000, eps = 0x3727c5ac;
-	uint32_t *w, i;
+	const uint32_t nan = 0x7fc00000, infinity = 0x7f800000;
+	uint32_t i;
 
 	begin_misc();
-	misc(FLM_MISC_ADD, 1, 4, 0);
+	program("@misc\nmisc.add" A B OUT ROW(4));
 	ok(!run() && WORDS_ARE(ACT(0), 0x40000000, 0xbfc00000, 0x40200000, 0x40000000, 0), "add");
 	begin_misc();
-	misc(FLM_MISC_MUL, 1, 4, 0);
+	program("@misc\nmisc.mul" A B OUT ROW(4));
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f800000, 0xbf800000, 0x3f800000, 0xc0400000, 0), "mul");
 	begin_misc();
-	misc(FLM_MISC_SCALE, 1, 4, 0xbf000000);
+	program("@misc\nmisc.scale" A OUT ROW(4) " imm=0xbf000000");
 	ok(!run() && WORDS_ARE(ACT(0), 0xbf000000, 0x3f800000, 0xbe800000, 0xbfc00000, 0), "scale");
 	begin_misc();
 	memcpy(chip(0, GLB(4)), &(uint32_t) { 0xffc12345 }, 4);
-	misc(FLM_MISC_COPY, 1, 3, 0);
+	program("@misc\nmisc.copy" A OUT ROW(3));
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f800000, 0xffc12345, 0x3f000000, 0),
 	   "copy leaves the bits of a NaN");
 	sfu->count = 0;
-	misc(FLM_MISC_SCALE, 1, 3, 0x3f800000);
+	program("@misc\nmisc.scale" A OUT ROW(3) " imm=0x3f800000");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f800000, nan, 0x3f000000, 0),
 	   "what computes writes one NaN");
 	begin(1);
-	SET(fill(ACT(4), 0xff812345), MISC, COLS, 1);
+	program("@misc\nmisc.fill out=act:4 rows=1/1 cols=1/1 imm=0xff812345");
 	ok(!run() && WORDS_ARE(ACT(0), 0, 0xff812345, 0), "fill writes its bits");
 	begin_misc();
 	memcpy(chip(0, GLB(8)), &(uint32_t) { 0xffc12345 }, 4);
 	memcpy(chip(0, GLB(12)), &(uint32_t) { 0x80000000 }, 4);
-	misc(FLM_MISC_RELU, 1, 4, 0);
+	program("@misc\nmisc.relu" A OUT ROW(4));
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f800000, 0, nan, 0), "relu keeps NaN, -0 becomes +0");
 	begin_misc();
-	misc(FLM_MISC_SILU, 1, 4, 0);
+	program("@misc\nmisc.silu" A OUT ROW(4));
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f3b26a8, 0xbe7420a9, 0x3e9f597f, 0x4036e4ec), "silu");
 	begin_misc();
-	misc(FLM_MISC_GELU, 1, 4, 0);
+	program("@misc\nmisc.gelu" A OUT ROW(4));
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f57585c, 0xbd39f7c6, 0x3eb1016d, 0x403fc468), "gelu");
 	begin_misc();
-	misc(FLM_MISC_RMSNORM, 1, 4, eps);
+	program("@misc\nmisc.rmsnorm" A B OUT ROW(4) " imm=0x3727c5ac");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f07a1c5, 0xbf07a1c5, 0x3f07a1c5, 0xbfcb72a8), "rmsnorm");
 	begin_misc();
-	misc(FLM_MISC_LAYERNORM, 1, 4, eps);
+	program("@misc\nmisc.layernorm" A B " c=glb:512" OUT ROW(4) " imm=0x3727c5ac");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3eebce4f, 0xbf3ca90b, 0xbf91f7b8, 0xbeaac54c),
 	   "layernorm");
 	begin_misc();
 	put_floats(GLB(256), (const float[]) { 0.5f, -1.0f, 0.25f, 2.0f }, 4);
-	misc(FLM_MISC_ROPE, 1, 4, 4);
+	program("@misc\nmisc.rope" A B OUT ROW(4) " imm=4");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3ec00000, 0xc0800000, 0x3f000000, 0xc0e00000), "rope");
 	begin_misc();
-	misc(FLM_MISC_ROPE, 1, 6, 4);
+	program("@misc\nmisc.rope" A B OUT ROW(6) " imm=4");
 	ok(run() == FLM_FAULT_FORMAT, "rope wants whole heads");
 
 	begin_misc();
-	w = misc(FLM_MISC_SOFTMAX, 1, 4, 0x3f000000);
-	SET(w, MISC, POS, 1);
+	program("@misc\nmisc.softmax" A OUT ROW(4) " imm=0x3f000000 pos=1");
 	put_floats(ACT(8), (const float[]) { 7.0f, 7.0f }, 2);
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f514c8f, 0x3e3acdc1, 0, 0),
 	   "softmax ends at the row's position");
 	begin_misc();
-	w = misc(FLM_MISC_SOFTMAX, 2, 4, 0x3f000000);
-	SET(w, MISC, A_PITCH, 0);
-	SET(w, MISC, POS, 1000);
-	SET_HEAD(w, FLAGS, FLM_MISC_SAME);
+	program("@misc\nmisc.softmax +same" A OUT ROW(4)
+		" rows=2/2 a_pitch=0 imm=0x3f000000 pos=1000");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3e58f07b, 0x3d419f74, 0x3e28f3da, 0x3f136cf3) &&
 	   WORDS_ARE(ACT(64), 0x3e58f07b, 0x3d419f74, 0x3e28f3da, 0x3f136cf3), "or at its length");
 	begin_misc();
-	w = misc(FLM_MISC_SOFTMAX, 1, 4, 0x3f000000);
-	SET(w, MISC, POS, 70);
-	SET(w, MISC, B, IDX(0));
-	SET(w, MISC, B_PITCH, 1);
-	SET_HEAD(w, FLAGS, FLM_MISC_MASK);
+	program("@misc\nmisc.softmax +mask" A " b=idx:0 b_pitch=1" OUT ROW(4)
+		" imm=0x3f000000 pos=70");
 	put_floats(ACT(0), (const float[]) { 7.0f, 7.0f, 7.0f, 7.0f }, 4);
 	chip(0, IDX(0))[0] = 1;
 	ok(!run() && WORDS_ARE(ACT(0), 0, 0, 0, 0), "a row without present positions gives +0");
 
 	begin_misc();
 	memset(chip(0, ACT(0)), 9, 32);
-	misc(FLM_MISC_QUANT, 1, 4, 4);
+	program("@misc\nmisc.quant" A C OUT ROW(4) " imm=4");
 	ok(!run() && !memcmp(chip(0, ACT(0)), "\x2a\xab\x15\x7f\0\0\0\0\0\0\0\0\0\0\0\0\x09", 17) &&
 	   WORDS_ARE(GLB(512), 0x3cc18306), "quant rounds to nearest and pads with zeros");
 	begin_misc();
 	put_floats(GLB(8), (const float[]) { 0.0f, 1e-38f }, 2);
-	misc(FLM_MISC_QUANT, 1, 5, 2);
+	program("@misc\nmisc.quant" A C OUT ROW(5) " imm=2");
 	memcpy(chip(0, GLB(16)), &infinity, 4);
 	ok(!run() && !memcmp(chip(0, ACT(0)), "\x40\x81\0\0\0", 5) &&
 	   WORDS_ARE(GLB(512), 0x3c810204, 0, nan), "nothing has scale 0, infinity scale NaN");
 	begin_misc();
-	misc(FLM_MISC_QUANT, 1, 4, 0);
+	program("@misc\nmisc.quant" A C OUT ROW(4) " imm=0");
 	ok(run() == FLM_FAULT_FORMAT, "a group of nothing is fault FORMAT");
 	begin(1);
 	memcpy(chip(0, GLB(0)), "\x01\xff\x80\x02\x03", 5);
 	put_floats(GLB(512), (const float[]) { 0.5f, 2.0f, -1.0f }, 3);
-	misc(FLM_MISC_DEQUANT, 1, 5, 2);
+	program("@misc\nmisc.dequant" A C OUT ROW(5) " imm=2");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f000000, 0xbf000000, 0xc3800000, 0x40800000, 0xc0400000),
 	   "dequant multiplies each group by its scale");
 	begin(1);
 	memcpy(chip(0, GLB(0)), "\x01\xff\x80\x02\x03", 5);
 	memcpy(chip(0, GLB(512)), "\x00\x38\x00\x40\x00\xbc", 6);
-	w = misc(FLM_MISC_DEQUANT, 1, 5, 2);
-	SET_HEAD(w, FLAGS, FLM_MISC_HALF);
+	program("@misc\nmisc.dequant" A C OUT ROW(5) " imm=2 +half");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f000000, 0xbf000000, 0xc3800000, 0x40800000, 0xc0400000),
 	   "and takes float16 scales");
 	begin(1);
 	for (i = 0; i < 16; i++)
 		put_floats(GLB(4 * i), (const float[]) { (float)i }, 1);
-	misc(FLM_MISC_HADAMARD, 1, 16, 16);
+	program("@misc\nmisc.hadamard" A OUT ROW(16) " imm=16");
 	ok(!run() && float_at(0, ACT(0)) == 30.0f && float_at(0, ACT(4)) == -2.0f &&
 	   float_at(0, ACT(8)) == -4.0f && float_at(0, ACT(16)) == -8.0f &&
 	   float_at(0, ACT(32)) == -16.0f && float_at(0, ACT(12)) == 0.0f, "hadamard of 0..15");
 	begin(1);
-	misc(FLM_MISC_HADAMARD, 1, 48, 48);
+	program("@misc\nmisc.hadamard" A OUT ROW(48) " imm=48");
 	ok(run() == FLM_FAULT_FORMAT, "a hadamard block is a power of two");
 
 	begin_misc();
 	memcpy(chip(0, GLB(4)), &nan, 4);
 	put_floats(GLB(16), (const float[]) { 3.0f, -1.0f }, 2);
-	w = misc(FLM_MISC_TOPK, 1, 6, 4);
-	SET(w, MISC, POS, 100);
+	program("@misc\nmisc.topk" A OUT ROW(6) " imm=4 pos=100");
 	ok(!run() && WORDS_ARE(ACT(0), 0x40400000, 103, 0x40400000, 104, 0x3f800000, 100,
 			       0x3f000000, 102, 0), "topk sorts by logit, then by id");
 	begin_misc();
 	memcpy(chip(0, GLB(4)), &nan, 4);
-	misc(FLM_MISC_TOPK, 1, 2, 4);
+	program("@misc\nmisc.topk" A OUT ROW(2) " imm=4");
 	ok(!run() && WORDS_ARE(ACT(0), 0x3f800000, 0, 0xff800000, 1, 0xff800000, 0xffffffff,
 			       0xff800000, 0xffffffff), "NaN is -infinity, empty places follow");
 	begin_misc();
-	w = misc(FLM_MISC_TOPK, 1, 2, 4);
-	SET(w, MISC, POS, 0xfffffffe - 1);
-	term(sfu, FLM_MISC_POS_SLOT, FLM_CLASS_LENGTH, 0, 1);
+	program("@misc\nmisc.topk" A OUT ROW(2) " imm=4 pos=-3+1*len0");
 	ok(run() == FLM_FAULT_BOUND, "an id of 2^32 - 1 is fault BOUND");
 
 	begin_misc();
-	w = misc(FLM_MISC_ADD, 2, 4, 0);
-	SET(w, MISC, OUT, GLB(0));
-	SET(w, MISC, B_PITCH, 64);
+	program("@misc\nmisc.add" A B OUT ROW(4) " rows=2/2 out=glb:0 b_pitch=64");
 	put_floats(GLB(64), (const float[]) { 5.0f, 5.0f, 5.0f, 5.0f }, 4);
 	put_floats(GLB(320), (const float[]) { -5.0f, 1.0f, 1.0f, 1.0f }, 4);
 	ok(!run() && WORDS_ARE(GLB(0), 0x40000000, 0xbfc00000, 0x40200000, 0x40000000) &&
 	   WORDS_ARE(GLB(64), 0, 0x40c00000, 0x40c00000, 0x40c00000), "an operation runs in place");
 	begin_misc();
-	w = misc(FLM_MISC_ADD, 1, 4, 0);
-	SET(w, MISC, A, GLB(2));
+	program("@misc\nmisc.add" A B OUT ROW(4) " a=glb:2");
 	ok(run() == FLM_FAULT_BUFFER, "floats are aligned to four bytes");
 }
 

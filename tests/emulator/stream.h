@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hand-made programs for tests of the emulator's execution, and memory to run them on. The two
- * functions of emulator/mem.h are defined here over flat arrays, so a program that includes this
- * links without the card's memory.
+ * Programs word by word, and memory to run them on: for tests that draw programs (generate.h) or
+ * whose subject is the encoding itself; others write text (machine.h). The two functions of
+ * emulator/mem.h are defined here over flat arrays, so a program that includes this links without
+ * the card's memory.
  *
  *	uint32_t *w = EMIT(&streams[FLM_UNIT_MISC], MISC);
  *
@@ -60,6 +61,7 @@ static inline void must_fit(int refused, const char *what)
 #define SET(words, insn, operand, value) \
 	must_fit(FLM_PUT(words, insn, operand, value), #insn "." #operand)
 #define SET_HEAD(words, field, value) must_fit(FLM_PUT_HEAD(words, field, value), #field)
+#define SET_TERM(words, field, value) must_fit(FLM_PUT_TERM(words, field, value), #field)
 
 /* A size without terms: the value and its maximum. */
 #define SET_SIZE(words, insn, operand, value) \
