@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The weights: threads take strips of 16 rows, read them as float32, rotate and quantise them, and
- * write each where it belongs. No more of the model is ever in memory than a strip a thread.
+ * write each where it belongs, with the rows of the strip table that name it. No more of the model
+ * is ever in memory than a strip a thread.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -52,16 +53,31 @@ static bool note_greatest(struct work *w, size_t tensor, const float *rows, size
 	return most < 0x7f800000;
 }
 
+/* The rows of the strip table that name these strips: the first lies at byte `at` of WEIGHTS. */
+static void table_rows(struct work *w, const struct task *t, uint64_t section, uint64_t at,
+		       struct flm_strip *rows)
+{
+	const struct plan *p = w->plan;
+	const struct matrix *m = &p->matrix[t->matrix];
+	size_t bytes = (size_t)m->tiles * sizeof(*rows);
+	uint64_t table = m->table + (uint64_t)t->layer * p->layer_tables + t->first * bytes;
+
+	memset(rows, 0, t->count * bytes);
+	for (uint32_t s = 0; s < t->count; s++)
+		at = strip_rows(p->options->width, m->cols, at, rows + (size_t)s * m->tiles);
+	output_write(w->output, section + table, rows, t->count * bytes);
+}
+
 static void strip_task(struct work *w, const struct task *t, float *rows, uint8_t *out)
 {
 	const struct plan *p = w->plan;
 	const struct matrix *m = &p->matrix[t->matrix];
 	uint32_t cols = ROUND_UP(m->cols, FLM_STRIP), first, have;
-	uint64_t to = layout_section(p, FLM_SECTION_WEIGHTS, t->core) + m->data[t->core];
+	uint64_t section = layout_section(p, FLM_SECTION_WEIGHTS, t->core), at = m->data[t->core];
 	char full[80];
 
 	have = core_rows(p, m->split, t->core, &first);
-	to += t->layer * p->layer_bytes[t->core] + (uint64_t)t->first * m->strip_bytes;
+	at += t->layer * p->layer_bytes[t->core] + (uint64_t)t->first * m->strip_bytes;
 	tensor_weight_name(p, t->matrix, t->layer, full);
 	for (uint32_t s = 0; s < t->count; s++) {
 		uint32_t row = (t->first + s) * FLM_STRIP, n = MIN(have - row, FLM_STRIP);
@@ -82,7 +98,8 @@ static void strip_task(struct work *w, const struct task *t, float *rows, uint8_
 			die("%s: a weight of rows %u to %u is too large for a float16 scale, the model is broken; fetch it again",
 			    full, first + row, first + row + n - 1);
 	}
-	output_write(w->output, to, out, (size_t)t->count * m->strip_bytes);
+	output_write(w->output, section + at, out, (size_t)t->count * m->strip_bytes);
+	table_rows(w, t, section, at, (struct flm_strip *)out);	/* no larger than the strips */
 	atomic_fetch_add(&w->done, (uint64_t)t->count * FLM_STRIP * m->cols);
 }
 

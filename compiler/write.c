@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The file. Where every byte goes is known before a weight is read (layout.c); then weights, strip
- * tables, vectors and small sections are written, and the header with their checksums last.
+ * The file. Where every byte goes is known before a weight is read (layout.c); then weights with
+ * their strip tables, vectors and small sections are written, and the header with their checksums
+ * last.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,32 +10,6 @@
 
 #include "compiler/write.h"
 #include "lib/crc32c.h"
-
-static void write_tables(const struct plan *p, const struct output *output, unsigned int core)
-{
-	uint64_t base = layout_section(p, FLM_SECTION_WEIGHTS, core);
-	uint32_t layers = p->config->layers;
-
-	for (int i = 0; i < MATRICES; i++) {
-		const struct matrix *m = &p->matrix[i];
-		uint32_t first, strips = DIV_UP(core_rows(p, m->split, core, &first), FLM_STRIP);
-		size_t bytes = (size_t)strips * m->tiles * sizeof(struct flm_strip);
-		struct flm_strip *rows = calloc(1, bytes ? bytes : 1);
-
-		if (!rows)
-			die("out of memory: a strip table of %zu bytes", bytes);
-		for (uint32_t layer = 0; layer < (i == M_HEAD ? 1 : layers); layer++) {
-			uint64_t at = m->data[core] + layer * p->layer_bytes[core];
-			uint64_t table = m->table + (uint64_t)layer * p->layer_tables;
-			struct flm_strip *row = rows;
-
-			for (uint32_t s = 0; s < strips; s++, row += m->tiles)
-				at = strip_rows(p->options->width, m->cols, at, row);
-			output_write(output, base + table, rows, bytes);
-		}
-		free(rows);
-	}
-}
 
 static uint32_t crc_of_section(const struct output *output, const struct section_plan *s,
 			       uint8_t *buffer, size_t room)
@@ -104,8 +79,6 @@ void write_run(struct plan *p)
 	output_open(&output, p->options->out);
 	output_reserve(&output, p->file_bytes);
 	weights_write(p, &output);
-	for (unsigned int core = 0; core < p->card->cores; core++)
-		write_tables(p, &output, core);
 	vectors_write(p, &output);
 	write_small(p, &output, blobs);
 	write_header(p, &output);
