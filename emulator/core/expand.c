@@ -152,24 +152,22 @@ static void expand_dense(const struct tile *tile, const uint8_t *codes, uint8_t 
 }
 
 /* One block's codes go to the columns its mask keeps. Returns -1 where a row keeps not N. */
-static int scatter(const uint8_t *packed, unsigned int n, const uint8_t *from, uint8_t *out)
+static int scatter(const uint8_t *packed, unsigned int n, const uint8_t *masks, uint8_t *out)
 {
 	unsigned int j, part, bit;
-	uint8_t masks[MASK_BYTES];
 
-	/* What is counted is what is used, whoever writes to the buffer meanwhile. */
-	if (n != FLM_STRIP)
-		memcpy(masks, from, sizeof(masks));
 	for (j = 0; j < 4; j++) {
-		for (part = 0; part < 4; part++) {
-			unsigned int row = j + 4 * part, kept = 0xffff;
+		uint64_t four = UINT64_MAX;
 
-			if (n != FLM_STRIP) {
-				kept = masks[8 * j + 2 * part] |
-				       (unsigned int)masks[8 * j + 2 * part + 1] << 8;
-				if ((unsigned int)__builtin_popcount(kept) != n)
-					return -1;
-			}
+		/* What is counted is what is used, whoever writes to the buffer meanwhile. */
+		if (n != FLM_STRIP)
+			memcpy(&four, masks + 8 * j, sizeof(four));
+		four = le64toh(four);
+		for (part = 0; part < 4; part++) {
+			unsigned int row = j + 4 * part, kept = four >> 16 * part & 0xffff;
+
+			if ((unsigned int)__builtin_popcount(kept) != n)
+				return -1;
 			for (; kept; kept &= kept - 1) {
 				bit = (unsigned int)__builtin_ctz(kept);
 				out[bit / 4 * QUAD + 4 * row + bit % 4] = *packed++;
