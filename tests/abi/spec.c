@@ -33,7 +33,7 @@ static void print_registers(FILE *to)
 static void print_instructions(FILE *to)
 {
 #define INSN(name, op, mode, words, mnemonic, meaning) \
-	fprintf(to, "\n**%s** `%s`: operation 0x%x, mode %d, %d words: %s\n\n", #name, mnemonic, \
+	fprintf(to, "\n**%s** `%s`: operation 0x%x, mode %d, %d words:\n%s\n\n", #name, mnemonic, \
 		op, mode, words, meaning); \
 	fputs("| operand | word | bits | kind | slot | meaning |\n|---|---|---|---|---|---|\n", to);
 #define FLAG(insn, name, bit, meaning) \
