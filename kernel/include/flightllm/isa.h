@@ -17,35 +17,35 @@
 
 #include <linux/types.h>
 
-#define FLM_ISA_MAJOR	1
-#define FLM_ISA_MINOR	1	/* 1: SYNC in every stream, before in that of SYS alone */
+#define FLM_ISA_MAJOR	1	/* major version */
+#define FLM_ISA_MINOR	1	/* minor version: 0 has SYNC in the stream of SYS alone */
 
 /* Units, each with its own in-order stream; also the bits of WAIT and RELEASE. */
 enum flm_unit {
-	FLM_UNIT_LD = 0,
-	FLM_UNIT_ST = 1,
-	FLM_UNIT_MM = 2,
-	FLM_UNIT_MV = 3,
-	FLM_UNIT_MISC = 4,
-	FLM_UNIT_SYS = 5,
-	FLM_UNITS = 6,
+	FLM_UNIT_LD = 0,	/* loads into on-chip buffers */
+	FLM_UNIT_ST = 1,	/* stores from on-chip buffers */
+	FLM_UNIT_MM = 2,	/* matrix times matrix */
+	FLM_UNIT_MV = 3,	/* matrix times vector */
+	FLM_UNIT_MISC = 4,	/* element-wise and special functions */
+	FLM_UNIT_SYS = 5,	/* exchange between cores */
+	FLM_UNITS = 6,		/* units of a core */
 };
 
 /* Operations, bits 31:28 of word 0. */
 enum flm_op {
-	FLM_OP_LD = 0x1,
-	FLM_OP_ST = 0x2,
-	FLM_OP_MM = 0x3,
-	FLM_OP_MV = 0x4,
-	FLM_OP_MISC = 0x5,
-	FLM_OP_LOOP = 0x6,
-	FLM_OP_END = 0x7,
-	FLM_OP_SYS = 0xf,	/* and SYNC, in every stream */
+	FLM_OP_LD = 0x1,	/* in the stream of LD */
+	FLM_OP_ST = 0x2,	/* in the stream of ST */
+	FLM_OP_MM = 0x3,	/* in the stream of MM */
+	FLM_OP_MV = 0x4,	/* in the stream of MV */
+	FLM_OP_MISC = 0x5,	/* in the stream of MISC */
+	FLM_OP_LOOP = 0x6,	/* in every stream */
+	FLM_OP_END = 0x7,	/* in every stream */
+	FLM_OP_SYS = 0xf,	/* in the stream of SYS; its mode SYNC in every stream */
 };
 
 /* Sources of terms and counts: 3 bits. */
 enum flm_class {
-	FLM_CLASS_CONST = 0,	/* LOOP only */
+	FLM_CLASS_CONST = 0,	/* a constant; in LOOP only */
 	FLM_CLASS_LENGTH = 1,	/* length register of the job */
 	FLM_CLASS_CORE = 2,	/* core register of the program */
 	FLM_CLASS_LOOP = 3,	/* index of an enclosing loop, 0 = outermost; terms only */
@@ -60,19 +60,19 @@ enum flm_length {
 	FLM_LENGTH_KV = 2,		/* positions cached before this pass */
 	FLM_LENGTH_KV_END = 3,		/* KV + TOKENS */
 	FLM_LENGTH_GENERATE = 4,	/* tokens still to be generated */
-	FLM_LENGTH_ROWS = 5,		/* batch rows */
+	FLM_LENGTH_ROWS = 5,		/* rows of the job */
 	FLM_LENGTH_LOGIT_FIRST = 6,	/* first row of this pass whose logits are wanted */
-	FLM_LENGTH_LOGIT_ROWS = 7,	/* how many, the sampled row not counted */
+	FLM_LENGTH_LOGIT_ROWS = 7,	/* how many such rows, the sampled row not counted */
 	FLM_LENGTH_SAMPLE = 8,		/* 1: this pass ends with a sampled token */
-	FLM_LENGTH_USER = 9,
-	FLM_LENGTHS = 16,
+	FLM_LENGTH_USER = 9,		/* the first of seven that the job record sets: 9..15 */
+	FLM_LENGTHS = 16,		/* length registers */
 };
 
-#define FLM_CORE_REGISTERS	16
-#define FLM_LOOP_DEPTH		8	/* loops open at once in one stream */
-#define FLM_TERMS_MAX		31
-#define FLM_TOKEN_DEPTH		63	/* tokens a queue between two units holds */
-#define FLM_VALUE_MAX		0xffffff /* largest register, count, size maximum */
+#define FLM_CORE_REGISTERS	16		/* core registers of a program, for each core */
+#define FLM_LOOP_DEPTH		8		/* loops open at once in one stream */
+#define FLM_TERMS_MAX		31		/* terms of an instruction at most */
+#define FLM_TOKEN_DEPTH		63		/* tokens that a queue between two units holds */
+#define FLM_VALUE_MAX		0xffffff	/* greatest register, count, maximum of a size */
 
 /* On-chip buffers: bits 31:28 of an on-chip address, byte offset below. */
 enum flm_buffer {
@@ -80,33 +80,36 @@ enum flm_buffer {
 	FLM_BUFFER_WGT = 1,	/* weights, keys, values */
 	FLM_BUFFER_IDX = 2,	/* N, masks, indices; its first 512 bytes start as the token ids */
 	FLM_BUFFER_GLB = 3,	/* everything shared: vectors, tables */
-	FLM_BUFFERS = 4,
+	FLM_BUFFERS = 4,	/* buffers of a core */
 };
 
 #define FLM_CHIP(buffer, offset)	((__u32)(buffer) << 28 | (__u32)(offset))
-#define FLM_CHUNK_MAX	128	/* tokens of one pass */
+#define FLM_CHUNK_MAX	128	/* tokens of one pass at most */
 #define FLM_GROUP	64	/* columns that share a scale */
 #define FLM_STRIP	16	/* output rows of a strip; columns of a block */
 #define FLM_TILE_COLS	4096	/* columns of a K tile */
 #define FLM_PAGE	64	/* positions of a KV page */
-#define FLM_DIM_MAX	1024
-#define FLM_TOPK_MAX	1024
+#define FLM_DIM_MAX	1024	/* columns of a head at most */
+#define FLM_TOPK_MAX	1024	/* candidates of a list at most */
 
-/* Word 0 of every instruction. LOOP and END: all but OP must be zero. */
+/* Word 0 of every instruction. LOOP and END: all except OP must be zero. */
 enum {
-	FLM_HEAD_OP_HI = 31,		FLM_HEAD_OP_LO = 28,
-	FLM_HEAD_TERMS_HI = 27,		FLM_HEAD_TERMS_LO = 23,
-	FLM_HEAD_WAIT_HI = 22,		FLM_HEAD_WAIT_LO = 17,	/* bit u: one token from unit u */
-	FLM_HEAD_RELEASE_HI = 16,	FLM_HEAD_RELEASE_LO = 11,	/* bit u: one to unit u */
-	FLM_HEAD_MODE_HI = 10,		FLM_HEAD_MODE_LO = 4,
-	FLM_HEAD_FLAGS_HI = 3,		FLM_HEAD_FLAGS_LO = 0,
+	FLM_HEAD_OP_HI = 31,		FLM_HEAD_OP_LO = 28,		/* enum flm_op */
+	FLM_HEAD_TERMS_HI = 27,		FLM_HEAD_TERMS_LO = 23,		/* number of terms */
+	FLM_HEAD_WAIT_HI = 22,		FLM_HEAD_WAIT_LO = 17,		/* bit u: from unit u */
+	FLM_HEAD_RELEASE_HI = 16,	FLM_HEAD_RELEASE_LO = 11,	/* bit u: to unit u */
+	FLM_HEAD_MODE_HI = 10,		FLM_HEAD_MODE_LO = 4,		/* which of the operation */
+	FLM_HEAD_FLAGS_HI = 3,		FLM_HEAD_FLAGS_LO = 0,		/* of the instruction */
 };
 
-/* A term: operand += stride * source. Word 0 of it; word 1 is the stride, signed. */
+/*
+ * A term: operand += stride * source. Word 0 of it, where bits 19:0 must be zero; word 1 is the
+ * stride, signed.
+ */
 enum {
-	FLM_TERM_SLOT_HI = 31,	FLM_TERM_SLOT_LO = 28,
-	FLM_TERM_CLASS_HI = 27,	FLM_TERM_CLASS_LO = 25,
-	FLM_TERM_INDEX_HI = 24,	FLM_TERM_INDEX_LO = 20,	/* bits 19:0 must be zero */
+	FLM_TERM_SLOT_HI = 31,	FLM_TERM_SLOT_LO = 28,	/* operand that the term belongs to */
+	FLM_TERM_CLASS_HI = 27,	FLM_TERM_CLASS_LO = 25,	/* enum flm_class */
+	FLM_TERM_INDEX_HI = 24,	FLM_TERM_INDEX_LO = 20,	/* which of the class */
 };
 
 /* FLM_INSN_<insn>: a dense index, and FLM_OP_OF_, FLM_MODE_, FLM_WORDS_<insn>. */
@@ -187,23 +190,23 @@ static inline __u32 flm_get(const __u32 *words, int word, int high, int low)
 
 /* One row of a strip table: one strip of 16 output rows, one K tile. Data, checked when read. */
 struct flm_strip {
-	__u8 width;		/* bits a code: 2, 3, 4, 5, 8 */
-	__u8 flags;		/* FLM_STRIP_SPARSE */
+	__u8 width;		/* bits of a code: 2, 3, 4, 5, 8 */
+	__u8 flags;		/* FLM_STRIP_SPARSE or 0 */
 	__le16 blocks;		/* blocks of 16 columns, 1..256 */
-	__le32 codes;		/* offsets in the table's segment, in units of 64 bytes */
-	__le32 n;		/* sparse only, else zero */
-	__le32 masks;		/* sparse only, else zero */
-	__le32 scales;
-	__le32 reserved[3];
+	__le32 codes;		/* place of codes in the table's segment, in units of 64 bytes */
+	__le32 n;		/* place of N, one byte a block; zero unless sparse */
+	__le32 masks;		/* place of the masks; zero unless sparse */
+	__le32 scales;		/* place of the scales */
+	__le32 reserved[3];	/* must be zero */
 };
 _Static_assert(sizeof(struct flm_strip) == 32, "strip tables have rows of 32 bytes");
 
-#define FLM_STRIP_SPARSE	1
+#define FLM_STRIP_SPARSE	1	/* flag of a strip: it has N and masks */
 
 /* What TOPK, alltopk and SAMPLE pass on: logit descending, then id ascending. */
 struct flm_candidate {
 	__le32 logit;		/* float32 bits */
-	__le32 id;
+	__le32 id;		/* token id, or FLM_CANDIDATE_NONE */
 };
 _Static_assert(sizeof(struct flm_candidate) == 8, "a candidate is two words");
 
