@@ -113,6 +113,14 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(ARCHIVES)
 	$(call run,LD)$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		$(PKG_LIBS) -ldl -lm
 
+# Structs and constants of the contracts as rows, for the tables of SPEC.md.
+HEADERS := $(patsubst %,kernel/include/flightllm/%.h,regs queue isa file)
+$(B)/obj/tests/abi/structs.def: tests/abi/structs.awk $(HEADERS)
+	@mkdir -p $(@D)
+	$(call run,AWK)awk -f $< $(HEADERS) >$@.new && mv $@.new $@
+$(B)/obj/tests/abi/spec.o: $(B)/obj/tests/abi/structs.def
+$(B)/obj/tests/abi/spec.o: private ALL_CFLAGS += -I$(B)/obj/tests/abi
+
 # Its allocations go through the test, which counts them and lets them fail.
 $(B)/tests/lib/nomem: private ALL_LDFLAGS += $(addprefix -Wl$(COMMA)--wrap=,malloc calloc realloc free \
 	strdup strndup mmap munmap memfd_create)

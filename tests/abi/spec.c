@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
 /*
  * The tables of emulator/SPEC.md that come from rows: registers, instructions, operations of the
- * SFU. `spec print` prints them; without an argument it checks that SPEC.md holds just these
- * lines.
+ * SFU, and the structs and constants of the headers, whose rows structs.awk makes from the headers
+ * themselves. `spec print` prints them; without an argument it checks that SPEC.md ends with just
+ * these lines.
  */
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <flightllm/file.h>
 #include <flightllm/isa.h>
+#include <flightllm/queue.h>
 #include <flightllm/regs.h>
 
 #include "tests/tap.h"
@@ -70,9 +74,116 @@ static void print_operations(FILE *to)
 #include <flightllm/isa.def>
 }
 
+/* Structures: what follows is for the rows of structs.awk, one macro for each form of a row. */
+
+#define ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
+#define MEMBER(tag, name) (((struct tag *)0)->name)
+#define OFFSET(tag, name) ((int)offsetof(struct tag, name))
+
+static const char *kind_of(const char *type)
+{
+	return type + (strncmp(type, "__", 2) ? 0 : 2);
+}
+
+/* What stands above a table; a struct has a size. */
+static void print_title(FILE *to, const char *what, size_t bytes, const char *meaning)
+{
+	fprintf(to, "\n**%s**", what);
+	if (bytes)
+		fprintf(to, ", %zu bytes", bytes);
+	fprintf(to, "%s%s\n\n", meaning[0] ? ":\n" : "", meaning);
+}
+
+static void print_structures(FILE *to)
+{
+#define SECTION(name) fprintf(to, "\n### %s\n", name);
+#define STRUCT(tag, meaning) \
+	print_title(to, "struct " #tag, sizeof(struct tag), meaning); \
+	fputs("| offset | bytes | type | name | meaning |\n|---|---|---|---|---|\n", to);
+#define FIELD(tag, type, name, meaning) \
+	fprintf(to, "| %d | %zu | %s | %s | %s |\n", OFFSET(tag, name), sizeof(type), \
+		kind_of(#type), #name, meaning);
+#define ARRAY(tag, type, name, meaning) \
+	fprintf(to, "| %d | %zu x %zu | %s | %s | %s |\n", OFFSET(tag, name), \
+		ELEMENTS(MEMBER(tag, name)), sizeof(type), kind_of(#type), #name, meaning);
+#define MATRIX(tag, type, name, meaning) \
+	fprintf(to, "| %d | %zu x %zu x %zu | %s | %s | %s |\n", OFFSET(tag, name), \
+		ELEMENTS(MEMBER(tag, name)), ELEMENTS(MEMBER(tag, name)[0]), sizeof(type), \
+		kind_of(#type), #name, meaning);
+#define TAIL(tag, type, name, meaning) \
+	fprintf(to, "| %d | n x %zu | %s | %s | %s |\n", OFFSET(tag, name), sizeof(type), \
+		kind_of(#type), #name, meaning);
+#define END(tag)
+#define VALUES(what, meaning) \
+	print_title(to, what, 0, meaning); \
+	fputs("| name | value | meaning |\n|---|---|---|\n", to);
+#define VALUE(name, meaning) \
+	fprintf(to, "| %s | %llu | %s |\n", #name, (unsigned long long)(name), meaning);
+#define HEX(name, meaning) \
+	fprintf(to, "| %s | %#llx | %s |\n", #name, (unsigned long long)(name), meaning);
+#define TEXT(name, meaning) fprintf(to, "| %s | `%s` | %s |\n", #name, name, meaning);
+#define FIELDS(what, meaning) \
+	print_title(to, what, 0, meaning); \
+	fputs("| name | bits | meaning |\n|---|---|---|\n", to);
+#define BITS(name, meaning) \
+	fprintf(to, "| %s | %d:%d | %s |\n", #name, name##_HI, name##_LO, meaning);
+#include "structs.def"
+#undef SECTION
+#undef STRUCT
+#undef FIELD
+#undef ARRAY
+#undef MATRIX
+#undef TAIL
+#undef END
+#undef VALUES
+#undef VALUE
+#undef HEX
+#undef TEXT
+#undef FIELDS
+#undef BITS
+}
+
+/* No field was overlooked: each begins where the one before ends, and has its type's bytes. */
+static void check_structures(void)
+{
+	unsigned int structs = 0, constants = 0;
+	bool follow = true, typed = true, said = true;
+	size_t at = 0;
+
+#define SECTION(name)
+#define STRUCT(tag, meaning) at = 0;
+#define ROW(tag, type, name, count, meaning) \
+	follow &= offsetof(struct tag, name) == at; \
+	typed &= sizeof(MEMBER(tag, name)) == (count) * sizeof(type); \
+	said &= !!(meaning)[0]; \
+	at += (count) * sizeof(type);
+#define FIELD(tag, type, name, meaning) ROW(tag, type, name, 1, meaning)
+#define ARRAY(tag, type, name, meaning) \
+	ROW(tag, type, name, ELEMENTS(MEMBER(tag, name)), meaning)
+#define MATRIX(tag, type, name, meaning) \
+	ROW(tag, type, name, ELEMENTS(MEMBER(tag, name)) * ELEMENTS(MEMBER(tag, name)[0]), meaning)
+#define TAIL(tag, type, name, meaning) \
+	follow &= offsetof(struct tag, name) == at; \
+	typed &= sizeof(MEMBER(tag, name)[0]) == sizeof(type); \
+	said &= !!(meaning)[0];
+#define END(tag) follow &= sizeof(struct tag) == at, structs++;
+#define VALUES(what, meaning)
+#define VALUE(name, meaning) said &= !!(meaning)[0], constants++;
+#define HEX(name, meaning) VALUE(name, meaning)
+#define TEXT(name, meaning) VALUE(name, meaning)
+#define FIELDS(what, meaning)
+#define BITS(name, meaning) VALUE(name, meaning)
+#include "structs.def"
+	ok(structs == 20, "structs.awk finds all 20 structs (%u)", structs);
+	ok(constants > 100, "structs.awk finds the constants (%u)", constants);
+	ok(follow, "each field begins where the one before it ends, and the last ends the struct");
+	ok(typed, "each field has as many bytes as its type and number say");
+	ok(said, "each field and each constant says what it means");
+}
+
 int main(int argc, char **argv)
 {
-	static char want[1 << 17], spec[1 << 20];
+	static char want[1 << 18], spec[1 << 20];
 	FILE *memory = fmemopen(want, sizeof(want) - 1, "w"), *file;
 
 	fputs("## Registers, by row\n\n", memory);
@@ -80,6 +191,8 @@ int main(int argc, char **argv)
 	fputs("\n## Instructions, by row\n", memory);
 	print_instructions(memory);
 	print_operations(memory);
+	fputs("\n## Structures, by field\n", memory);
+	print_structures(memory);
 	fclose(memory);
 	if (argc > 1 && !strcmp(argv[1], "print")) {
 		fputs(want, stdout);
@@ -92,7 +205,9 @@ int main(int argc, char **argv)
 	}
 	spec[fread(spec, 1, sizeof(spec) - 1, file)] = 0;
 	fclose(file);
-	ok(strlen(want) > 10000 && strstr(spec, want),
-	   SPEC " holds the tables of the rows ('build/tests/abi/spec print' prints them)");
+	ok(strlen(want) > 10000 && strlen(spec) > strlen(want) &&
+	   !strcmp(spec + strlen(spec) - strlen(want), want),
+	   SPEC " ends with the tables of the rows ('build/tests/abi/spec print' prints them)");
+	check_structures();
 	return done_testing();
 }
