@@ -23,11 +23,6 @@ FIXTURE_TEARDOWN(bo)
 	device_close(&self->dev);
 }
 
-static int bo_create_err(struct seam *dev, struct drm_flightllm_bo_create args)
-{
-	return CALL(dev, BO_CREATE, &args);
-}
-
 TEST_F(bo, size_is_rounded_up_to_the_block_of_the_region)
 {
 	struct drm_flightllm_bo_create args = { .size = 1, .placement = DRM_FLIGHTLLM_BO_HBM };
@@ -45,36 +40,35 @@ TEST_F(bo, size_is_rounded_up_to_the_block_of_the_region)
 
 TEST_F(bo, create_refuses_what_it_does_not_know)
 {
-	const struct drm_flightllm_bo_create good = {
+#define BAD(field, value, error) REFUSAL(drm_flightllm_bo_create, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(size, 0, EINVAL),
+		BAD(size, ~0ull, E2BIG),
+		BAD(placement, 0, EINVAL),
+		BAD(placement, 4, EINVAL),
+		BAD(core, 1, EINVAL),
+		BAD(flags, 4, EINVAL),
+		BAD(flags, DRM_FLIGHTLLM_BO_USERPTR, EOPNOTSUPP),
+		BAD(user_address, 4096, EINVAL),
+		BAD(reserved[0], 1, EINVAL),
+		BAD(reserved[1], 1, EINVAL),
+	};
+	static const struct refusal hbm_rows[] = {
+		BAD(size, ~0ull, E2BIG),
+		BAD(core, 8, EINVAL),
+	};
+#undef BAD
+	struct drm_flightllm_bo_create host = {
 		.size = 4096, .placement = DRM_FLIGHTLLM_BO_HOST,
 	};
-	struct drm_flightllm_bo_create bad;
+	struct drm_flightllm_bo_create hbm = {
+		.size = 4096, .placement = DRM_FLIGHTLLM_BO_HBM,
+	};
 
-	ASSERT_EQ(0, bo_create_err(&self->dev, good));
-	bad = good, bad.size = 0;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.placement = 0;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.placement = 4;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.core = 1;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.placement = DRM_FLIGHTLLM_BO_HBM, bad.core = 8;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.flags = 4;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.flags = DRM_FLIGHTLLM_BO_USERPTR;
-	EXPECT_EQ(-EOPNOTSUPP, bo_create_err(&self->dev, bad));
-	bad = good, bad.user_address = 4096;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.reserved[0] = 1;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.reserved[1] = 1;
-	EXPECT_EQ(-EINVAL, bo_create_err(&self->dev, bad));
-	bad = good, bad.size = ~0ull;
-	EXPECT_EQ(-E2BIG, bo_create_err(&self->dev, bad));
-	bad = good, bad.placement = DRM_FLIGHTLLM_BO_HBM, bad.size = ~0ull;
-	EXPECT_EQ(-E2BIG, bo_create_err(&self->dev, bad));
+	EXPECT_REFUSED(rows, host, bad, CALL(&self->dev, BO_CREATE, &bad));
+	EXPECT_REFUSED(hbm_rows, hbm, bad, CALL(&self->dev, BO_CREATE, &bad));
+	ASSERT_EQ(0, CALL(&self->dev, BO_CREATE, &host));
+	ASSERT_EQ(0, CALL(&self->dev, BO_CREATE, &hbm));
 }
 
 TEST_F(bo, a_full_region_says_how_much_is_left)

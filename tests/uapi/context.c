@@ -28,13 +28,15 @@ FIXTURE_TEARDOWN(context)
 
 TEST_F(context, create_refuses_flags_and_reserved_fields)
 {
-	struct drm_flightllm_context_create args = { .flags = 1 };
+	static const struct refusal rows[] = {
+		REFUSAL(drm_flightllm_context_create, flags, 1, EINVAL),
+		REFUSAL(drm_flightllm_context_create, reserved[0], 1, EINVAL),
+		REFUSAL(drm_flightllm_context_create, reserved[1], 1, EINVAL),
+	};
+	struct drm_flightllm_context_create good = { 0 };
 
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, CONTEXT_CREATE, &args));
-	args = (struct drm_flightllm_context_create){ .reserved = { 1, 0 } };
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, CONTEXT_CREATE, &args));
-	args = (struct drm_flightllm_context_create){ .reserved = { 0, 1 } };
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, CONTEXT_CREATE, &args));
+	EXPECT_REFUSED(rows, good, bad, CALL(&self->dev, CONTEXT_CREATE, &bad));
+	EXPECT_EQ(0, CALL(&self->dev, CONTEXT_CREATE, &good));
 }
 
 TEST_F(context, a_file_has_1024_contexts_at_most)
@@ -94,69 +96,58 @@ TEST_F(context, each_bind_makes_the_next_generation)
 
 TEST_F(context, bind_refuses_a_row_that_is_wrong)
 {
-	struct drm_flightllm_binding bad;
+#define BAD(field, value, error) REFUSAL(drm_flightllm_binding, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(segment, 256, EINVAL),
+		BAD(core, 8, EINVAL),
+		BAD(rights, 0, EINVAL),
+		BAD(rights, 8, EINVAL),
+		BAD(length, 0, EINVAL),
+		BAD(length, 12289, EINVAL),
+		BAD(length, ~0ull, EINVAL),
+		BAD(offset, 64, EINVAL),
+		BAD(reserved, 1, EINVAL),
+		BAD(handle, 0x7777, ENOENT),
+		BAD(handle, 0, EINVAL),
+	};
+#undef BAD
 
 	ASSERT_EQ(0, _bind(&self->dev, self->id, &self->good, 1));
-	bad = self->good, bad.segment = 256;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.core = 8;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.rights = 0;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.rights = 8;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.length = 0;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.length = 12289;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.length = ~0ull;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.offset = 64;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.reserved = 1;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.handle = 0x7777;
-	EXPECT_EQ(-ENOENT, _bind(&self->dev, self->id, &bad, 1));
-	bad = self->good, bad.handle = 0;
-	EXPECT_EQ(-EINVAL, _bind(&self->dev, self->id, &bad, 1));
+	EXPECT_REFUSED(rows, self->good, bad, _bind(&self->dev, self->id, &bad, 1));
 }
 
 TEST_F(context, bind_refuses_an_array_that_is_wrong)
 {
-	const struct drm_flightllm_segment_bind good = {
+#define BAD(field, value, error) REFUSAL(drm_flightllm_segment_bind, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(flags, 1, EINVAL),
+		BAD(pad, 1, EINVAL),
+		BAD(count, 0, EINVAL),
+		BAD(count, 4097, EINVAL),
+		BAD(stride, 0, EINVAL),
+		BAD(context, 0x7777, ENOENT),
+	};
+	static const struct refusal memory[] = { BAD(bindings, 8, EFAULT) };
+#undef BAD
+	struct drm_flightllm_segment_bind good = {
 		.context = self->id, .bindings = (uintptr_t)&self->good, .count = 1,
 		.stride = sizeof(self->good),
-	};
-	struct drm_flightllm_segment_bind bad;
+	}, longer;
 	struct {
 		struct drm_flightllm_binding row;
 		uint64_t more;
 	} newer = { .row = self->good };
 
-	bad = good;
-	ASSERT_EQ(0, CALL(&self->dev, SEGMENT_BIND, &bad));
-	bad = good, bad.flags = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SEGMENT_BIND, &bad));
-	bad = good, bad.pad = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SEGMENT_BIND, &bad));
-	bad = good, bad.count = 0;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SEGMENT_BIND, &bad));
-	bad = good, bad.count = 4097;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SEGMENT_BIND, &bad));
-	bad = good, bad.stride = 0;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SEGMENT_BIND, &bad));
-	bad = good, bad.context = 0x7777;
-	EXPECT_EQ(-ENOENT, CALL(&self->dev, SEGMENT_BIND, &bad));
+	ASSERT_EQ(0, CALL(&self->dev, SEGMENT_BIND, &good));
+	EXPECT_REFUSED(rows, good, bad, CALL(&self->dev, SEGMENT_BIND, &bad));
 	/* A newer program's longer rows are fine as long as the news is zero. */
-	bad = good, bad.bindings = (uintptr_t)&newer, bad.stride = sizeof(newer);
-	EXPECT_EQ(0, CALL(&self->dev, SEGMENT_BIND, &bad));
+	longer = good, longer.bindings = (uintptr_t)&newer, longer.stride = sizeof(newer);
+	EXPECT_EQ(0, CALL(&self->dev, SEGMENT_BIND, &longer));
 	newer.more = 1;
-	bad = good, bad.bindings = (uintptr_t)&newer, bad.stride = sizeof(newer);
-	EXPECT_EQ(-E2BIG, CALL(&self->dev, SEGMENT_BIND, &bad));
+	EXPECT_EQ(-E2BIG, CALL(&self->dev, SEGMENT_BIND, &longer));
 	if (is_emulated())
 		SKIP(return, "the card in the process shares our memory");
-	bad = good, bad.bindings = 8;
-	EXPECT_EQ(-EFAULT, CALL(&self->dev, SEGMENT_BIND, &bad));
+	EXPECT_REFUSED(memory, good, bad, CALL(&self->dev, SEGMENT_BIND, &bad));
 }
 
 TEST_F(context, one_bad_row_changes_nothing)

@@ -32,31 +32,30 @@ static int queue_create_err(struct seam *dev, struct drm_flightllm_queue_create 
 
 TEST_F(queue, create_refuses_what_it_does_not_know)
 {
-	struct drm_flightllm_queue_create bad;
+#define BAD(field, value, error) REFUSAL(drm_flightllm_queue_create, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(kind, 2, EINVAL),
+		BAD(flags, 2, EINVAL),
+		BAD(flags, DRM_FLIGHTLLM_QUEUE_USER, EOPNOTSUPP),
+		BAD(priority, 4, EINVAL),
+		BAD(cores, 0x100, EINVAL),
+		BAD(quantum_us, 1000001, EINVAL),
+		BAD(pad, 1, EINVAL),
+		BAD(reserved[0], 1, EINVAL),
+		BAD(reserved[1], 1, EINVAL),
+		BAD(reserved[2], 1, EINVAL),
+		BAD(reserved[3], 1, EINVAL),
+		BAD(context, 0x7777, ENOENT),
+	};
+	static const struct refusal copy_rows[] = { BAD(cores, 1, EINVAL) };
+#undef BAD
+	struct drm_flightllm_queue_create copy = self->good;
 
-	ASSERT_EQ(0, queue_create_err(&self->dev, self->good));
-	bad = self->good, bad.kind = 2;
-	EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	bad = self->good, bad.flags = 2;
-	EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	bad = self->good, bad.flags = DRM_FLIGHTLLM_QUEUE_USER;
-	EXPECT_EQ(-EOPNOTSUPP, queue_create_err(&self->dev, bad));
-	bad = self->good, bad.priority = 4;
-	EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	bad = self->good, bad.cores = 0x100;
-	EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	bad = self->good, bad.kind = DRM_FLIGHTLLM_QUEUE_COPY, bad.cores = 1;
-	EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	bad = self->good, bad.quantum_us = 1000001;
-	EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	bad = self->good, bad.pad = 1;
-	EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	for (int i = 0; i < 4; i++) {
-		bad = self->good, bad.reserved[i] = 1;
-		EXPECT_EQ(-EINVAL, queue_create_err(&self->dev, bad));
-	}
-	bad = self->good, bad.context = 0x7777;
-	EXPECT_EQ(-ENOENT, queue_create_err(&self->dev, bad));
+	copy.kind = DRM_FLIGHTLLM_QUEUE_COPY;
+	EXPECT_REFUSED(rows, self->good, bad, CALL(&self->dev, QUEUE_CREATE, &bad));
+	EXPECT_REFUSED(copy_rows, copy, bad, CALL(&self->dev, QUEUE_CREATE, &bad));
+	ASSERT_EQ(0, CALL(&self->dev, QUEUE_CREATE, &self->good));
+	ASSERT_EQ(0, CALL(&self->dev, QUEUE_CREATE, &copy));
 }
 
 TEST_F(queue, the_highest_priority_needs_a_privilege)

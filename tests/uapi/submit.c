@@ -304,89 +304,94 @@ TEST_F(submit, more_points_than_promised_is_a_fault)
 
 TEST_F(submit, jobs_that_are_wrong_are_refused)
 {
-	const struct drm_flightllm_job run = run_job();
-	const struct drm_flightllm_job copy = {
+#define BAD(field, value, error) REFUSAL(drm_flightllm_job, field, value, error)
+	const struct refusal runs[] = {
+		BAD(op, 0, EINVAL),
+		BAD(op, DRM_FLIGHTLLM_JOB_COPY, EINVAL),
+		BAD(flags, 1, EINVAL),
+		BAD(program_segment, 256, EINVAL),
+		BAD(job_segment, 256, EINVAL),
+		BAD(program_offset, 32, EINVAL),
+		BAD(job_offset, JOB_RECORD + 4, EINVAL),
+		BAD(fill, 1, EINVAL),
+		BAD(src_segment, 1, EINVAL),
+		BAD(src_core, 1, EINVAL),
+		BAD(dst_segment, 1, EINVAL),
+		BAD(dst_core, 1, EINVAL),
+		BAD(src_offset, 1, EINVAL),
+		BAD(dst_offset, 1, EINVAL),
+		BAD(bytes, 1, EINVAL),
+		BAD(reserved[0], 1, EINVAL),
+		BAD(reserved[1], 1, EINVAL),
+		BAD(max_points, query_card(&self->dev).points_max * 4 + 4000000, E2BIG),
+	};
+	static const struct refusal copies[] = {
+		BAD(op, DRM_FLIGHTLLM_JOB_RUN, EINVAL),
+		BAD(op, 5, EINVAL),
+		BAD(bytes, 0, EINVAL),
+		BAD(fill, 1, EINVAL),
+		BAD(program_offset, 64, EINVAL),
+		BAD(max_points, 1, EINVAL),
+		BAD(src_segment, 256, EINVAL),
+		BAD(dst_segment, 256, EINVAL),
+		BAD(src_core, 8, EINVAL),
+		BAD(dst_core, 8, EINVAL),
+	};
+	static const struct refusal fills[] = {
+		BAD(src_segment, 1, EINVAL),
+		BAD(src_offset, 4, EINVAL),
+		BAD(bytes, 63, EINVAL),
+		BAD(dst_offset, 2, EINVAL),
+	};
+	static const struct refusal checks[] = {
+		BAD(dst_segment, 1, EINVAL),
+		BAD(dst_offset, 4, EINVAL),
+	};
+	static const struct refusal lengths[] = { BAD(bytes, 1ull << 50, E2BIG) };
+#undef BAD
+	struct drm_flightllm_job run = run_job();
+	struct drm_flightllm_job copy = {
 		.op = DRM_FLIGHTLLM_JOB_COPY, .src_segment = 1, .dst_segment = 2, .bytes = 64,
 	};
-	const struct drm_flightllm_job fill = {
+	struct drm_flightllm_job fill = {
 		.op = DRM_FLIGHTLLM_JOB_FILL, .dst_segment = 2, .bytes = 64,
 	};
-	const struct drm_flightllm_job crc = {
+	struct drm_flightllm_job crc = {
 		.op = DRM_FLIGHTLLM_JOB_CRC32C, .src_segment = 2, .bytes = 64,
 	};
-	uint32_t points = query_card(&self->dev).points_max;
-	struct drm_flightllm_job bad;
 
-#define REFUSED(error, queue, good, field, value) \
-	do { \
-		bad = good; \
-		bad.field = value; \
-		EXPECT_EQ(error, _submit(&self->dev, queue, &bad, 1, NULL)); \
-	} while (0)
-	REFUSED(-EINVAL, self->queue, run, op, 0);
-	REFUSED(-EINVAL, self->queue, run, op, DRM_FLIGHTLLM_JOB_COPY);
-	REFUSED(-EINVAL, self->queue, run, flags, 1);
-	REFUSED(-EINVAL, self->queue, run, program_segment, 256);
-	REFUSED(-EINVAL, self->queue, run, job_segment, 256);
-	REFUSED(-EINVAL, self->queue, run, program_offset, 32);
-	REFUSED(-EINVAL, self->queue, run, job_offset, JOB_RECORD + 4);
-	REFUSED(-EINVAL, self->queue, run, fill, 1);
-	REFUSED(-EINVAL, self->queue, run, src_segment, 1);
-	REFUSED(-EINVAL, self->queue, run, src_core, 1);
-	REFUSED(-EINVAL, self->queue, run, dst_segment, 1);
-	REFUSED(-EINVAL, self->queue, run, dst_core, 1);
-	REFUSED(-EINVAL, self->queue, run, src_offset, 1);
-	REFUSED(-EINVAL, self->queue, run, dst_offset, 1);
-	REFUSED(-EINVAL, self->queue, run, bytes, 1);
-	REFUSED(-EINVAL, self->queue, run, reserved[0], 1);
-	REFUSED(-EINVAL, self->queue, run, reserved[1], 1);
-	REFUSED(-E2BIG, self->queue, run, max_points, points * 4 + 4000000);
-
-	REFUSED(-EINVAL, self->copies, copy, op, DRM_FLIGHTLLM_JOB_RUN);
-	REFUSED(-EINVAL, self->copies, copy, op, 5);
-	REFUSED(-EINVAL, self->copies, copy, bytes, 0);
-	REFUSED(-EINVAL, self->copies, copy, fill, 1);
-	REFUSED(-EINVAL, self->copies, copy, program_offset, 64);
-	REFUSED(-EINVAL, self->copies, copy, max_points, 1);
-	REFUSED(-EINVAL, self->copies, copy, src_segment, 256);
-	REFUSED(-EINVAL, self->copies, copy, dst_segment, 256);
-	REFUSED(-EINVAL, self->copies, copy, src_core, 8);
-	REFUSED(-EINVAL, self->copies, copy, dst_core, 8);
+	EXPECT_REFUSED(runs, run, bad, _submit(&self->dev, self->queue, &bad, 1, NULL));
+	EXPECT_REFUSED(copies, copy, bad, _submit(&self->dev, self->copies, &bad, 1, NULL));
+	EXPECT_REFUSED(fills, fill, bad, _submit(&self->dev, self->copies, &bad, 1, NULL));
+	EXPECT_REFUSED(checks, crc, bad, _submit(&self->dev, self->copies, &bad, 1, NULL));
 	if (!is_emulated())	/* whose copies may be as long as they like */
-		REFUSED(-E2BIG, self->copies, copy, bytes, 1ull << 50);
-	REFUSED(-EINVAL, self->copies, fill, src_segment, 1);
-	REFUSED(-EINVAL, self->copies, fill, src_offset, 4);
-	REFUSED(-EINVAL, self->copies, fill, bytes, 63);
-	REFUSED(-EINVAL, self->copies, fill, dst_offset, 2);
-	REFUSED(-EINVAL, self->copies, crc, dst_segment, 1);
-	REFUSED(-EINVAL, self->copies, crc, dst_offset, 4);
-#undef REFUSED
+		EXPECT_REFUSED(lengths, copy, bad,
+			       _submit(&self->dev, self->copies, &bad, 1, NULL));
 }
 
 TEST_F(submit, arguments_that_are_wrong_are_refused)
 {
+#define BAD(field, value, error) REFUSAL(drm_flightllm_submit, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(queue, 0x7777, ENOENT),
+		BAD(flags, 1, EINVAL),
+		BAD(job_count, 0, EINVAL),
+		BAD(job_stride, 0, EINVAL),
+		BAD(job_stride, 1u << 31, E2BIG),
+		BAD(reserved[0], 1, EINVAL),
+	};
+	static const struct refusal memory[] = { BAD(jobs, 8, EFAULT) };
+#undef BAD
 	struct drm_flightllm_job job = run_job(), many[257];
-	const struct drm_flightllm_submit good = {
+	struct drm_flightllm_submit good = {
 		.queue = self->queue, .jobs = (uintptr_t)&job, .job_count = 1,
 		.job_stride = sizeof(job),
 	};
 	struct drm_flightllm_sync sync = { 0 };
 	struct drm_flightllm_submit bad;
 
-	bad = good;
-	ASSERT_EQ(0, CALL(&self->dev, SUBMIT, &bad));
-	bad = good, bad.queue = 0x7777;
-	EXPECT_EQ(-ENOENT, CALL(&self->dev, SUBMIT, &bad));
-	bad = good, bad.flags = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SUBMIT, &bad));
-	bad = good, bad.job_count = 0;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SUBMIT, &bad));
-	bad = good, bad.job_stride = 0;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SUBMIT, &bad));
-	bad = good, bad.job_stride = 1u << 31;
-	EXPECT_EQ(-E2BIG, CALL(&self->dev, SUBMIT, &bad));
-	bad = good, bad.reserved[0] = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, SUBMIT, &bad));
+	ASSERT_EQ(0, CALL(&self->dev, SUBMIT, &good));
+	EXPECT_REFUSED(rows, good, bad, CALL(&self->dev, SUBMIT, &bad));
 	for (int i = 0; i < 257; i++)
 		many[i] = job;
 	bad = good, bad.jobs = (uintptr_t)many, bad.job_count = 257;
@@ -408,8 +413,7 @@ TEST_F(submit, arguments_that_are_wrong_are_refused)
 	EXPECT_EQ(-ENOENT, CALL(&self->dev, SUBMIT, &bad));
 	bad.out_count = 65;
 	EXPECT_EQ(-E2BIG, CALL(&self->dev, SUBMIT, &bad));
-	bad = good, bad.jobs = 8;
-	EXPECT_EQ(-EFAULT, CALL(&self->dev, SUBMIT, &bad));
+	EXPECT_REFUSED(memory, good, bad, CALL(&self->dev, SUBMIT, &bad));
 }
 
 static int _syncobj_wait(struct seam *dev, uint32_t handle, uint64_t point)

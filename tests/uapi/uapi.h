@@ -117,6 +117,38 @@ static inline struct drm_flightllm_region region_of(struct seam *dev, uint32_t i
 	exit(1);
 }
 
+/* ---- Refusals ---- */
+
+/* One field of a good argument made wrong, and the errno for it. */
+struct refusal {
+	const char *what;
+	size_t offset, bytes;
+	uint64_t value;
+	int error;
+};
+
+#define REFUSAL(type, field, value, error) \
+	{ #field " = " #value, offsetof(struct type, field), sizeof(((struct type *)0)->field), \
+	  value, error }
+
+/*
+ * Makes the call with each row's `bad`, a copy of `good` with its one field changed; a row that is
+ * not refused, or with another errno, is named.
+ *
+ *	EXPECT_REFUSED(rows, good, bad, CALL(&self->dev, BO_CREATE, &bad));
+ */
+#define EXPECT_REFUSED(rows, good, bad, call) \
+	do { \
+		for (size_t i = 0; i < sizeof(rows) / sizeof((rows)[0]); i++) { \
+			__typeof__(good) bad = good; \
+			\
+			memcpy((uint8_t *)&bad + (rows)[i].offset, &(rows)[i].value, \
+			       (rows)[i].bytes); \
+			EXPECT_EQ(-(rows)[i].error, call) \
+				TH_LOG("%s", (rows)[i].what); \
+		} \
+	} while (0)
+
 /* ---- Buffers ---- */
 
 static inline uint32_t bo_create(struct seam *dev, uint32_t placement, uint32_t core,

@@ -29,27 +29,24 @@ FIXTURE_TEARDOWN(wait)
 
 TEST_F(wait, arguments_that_are_wrong_are_refused)
 {
+#define BAD(field, value, error) REFUSAL(drm_flightllm_wait, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(seqno, 0, EINVAL),
+		BAD(seqno, 2, EINVAL),
+		BAD(flags, 1, EINVAL),
+		BAD(pad, 1, EINVAL),
+		BAD(reserved[1], 1, EINVAL),
+		BAD(queue, 0x7777, ENOENT),
+	};
+#undef BAD
 	struct drm_flightllm_job job = run_job();
-	struct drm_flightllm_wait good = { .queue = self->queue, .seqno = 1 }, bad;
+	struct drm_flightllm_wait good = { .queue = self->queue, .seqno = 1 };
 
-	bad = good;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));	/* not yet given out */
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &good));	/* not yet given out */
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, NULL));
 	wait_end(&self->dev, self->queue, 1);
-	bad = good;
-	EXPECT_EQ(0, CALL(&self->dev, WAIT, &bad));
-	bad = good, bad.seqno = 0;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
-	bad = good, bad.seqno = 2;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
-	bad = good, bad.flags = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
-	bad = good, bad.pad = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
-	bad = good, bad.reserved[1] = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, WAIT, &bad));
-	bad = good, bad.queue = 0x7777;
-	EXPECT_EQ(-ENOENT, CALL(&self->dev, WAIT, &bad));
+	EXPECT_REFUSED(rows, good, bad, CALL(&self->dev, WAIT, &bad));
+	EXPECT_EQ(0, CALL(&self->dev, WAIT, &good));
 }
 
 TEST_F(wait, a_deadline_that_has_passed_only_looks)
@@ -223,32 +220,39 @@ TEST_F(wait, a_stop_takes_no_other_back)
 
 TEST_F(wait, stop_refuses_what_it_does_not_know)
 {
-	struct drm_flightllm_stop args = { .queue = self->queue };
+#define BAD(field, value, error) REFUSAL(drm_flightllm_stop, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(seqno, 0, EINVAL),
+		BAD(seqno, 2, EINVAL),
+		BAD(queue, 0x7777, ENOENT),
+		BAD(pad, 1, EINVAL),
+	};
+#undef BAD
+	struct drm_flightllm_stop good = { .queue = self->queue, .seqno = 1 };
+	struct drm_flightllm_job job = run_job();
 
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, STOP, &args));
-	args.seqno = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, STOP, &args));
-	args.queue = 0x7777;
-	EXPECT_EQ(-ENOENT, CALL(&self->dev, STOP, &args));
-	args.pad = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, STOP, &args));
+	EXPECT_EQ(-EINVAL, CALL(&self->dev, STOP, &good));	/* not yet given out */
+	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, NULL));
+	wait_end(&self->dev, self->queue, 1);
+	EXPECT_REFUSED(rows, good, bad, CALL(&self->dev, STOP, &bad));
+	EXPECT_EQ(0, CALL(&self->dev, STOP, &good));
 }
 
 TEST_F(wait, fault_query_refuses_what_it_does_not_know)
 {
-	struct drm_flightllm_fault_query good = { .context = self->context }, bad;
+#define BAD(field, value, error) REFUSAL(drm_flightllm_fault_query, field, value, error)
+	static const struct refusal rows[] = {
+		BAD(context, 0x7777, ENOENT),
+		BAD(flags, 2, EINVAL),
+		BAD(eventfd, 1, EINVAL),
+		BAD(reserved[0], 1, EINVAL),
+	};
+#undef BAD
+	struct drm_flightllm_fault_query good = { .context = self->context };
 
-	bad = good;
-	EXPECT_EQ(0, CALL(&self->dev, FAULT_QUERY, &bad));
-	EXPECT_EQ(0, bad.count);
-	bad = good, bad.context = 0x7777;
-	EXPECT_EQ(-ENOENT, CALL(&self->dev, FAULT_QUERY, &bad));
-	bad = good, bad.flags = 2;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, FAULT_QUERY, &bad));
-	bad = good, bad.eventfd = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, FAULT_QUERY, &bad));
-	bad = good, bad.reserved[0] = 1;
-	EXPECT_EQ(-EINVAL, CALL(&self->dev, FAULT_QUERY, &bad));
+	EXPECT_REFUSED(rows, good, bad, CALL(&self->dev, FAULT_QUERY, &bad));
+	EXPECT_EQ(0, CALL(&self->dev, FAULT_QUERY, &good));
+	EXPECT_EQ(0, good.count);
 }
 
 TEST_HARNESS_MAIN
