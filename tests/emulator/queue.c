@@ -382,16 +382,39 @@ static void quantum(struct bench *b)
 	   "with a long quantum the first job ends before the second begins");
 }
 
+/* Segment 2 by a table of 64 blocks, or in one piece, or by a generation so far ahead. */
+enum { BLOCKS, PIECE, ENTRY, AHEAD };
+
+static const struct {
+	const char *what;
+	unsigned int where, at, bytes;
+	uint64_t value;
+	unsigned int fault;
+} segments[] = {
+	{ "as it should be", BLOCKS, 0, 0, 0, 0 },
+	{ "63 entries", BLOCKS, 16, 4, 63, 5 },
+	{ "blocks smaller than the region's", BLOCKS, 22, 1, 11, 5 },
+	{ "a reserved byte", BLOCKS, 23, 1, 1, 5 },
+	{ "entries that are not lent", BLOCKS, 8, 8, 0x1000, 6 },
+	{ "65 entries", BLOCKS, 16, 4, 65, 5 },
+	{ "in one piece, with a size of blocks", PIECE, 22, 1, 12, 5 },
+	{ "an entry in no region", ENTRY, 0, 8, 14ull << 60, 5 },
+	{ "a generation that is not there", AHEAD, 0, 4, 64, 3 },
+};
+
 static void tables(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COPY, 0, 0);
 	uint8_t *pages = bench_alloc(b, 64 * 4096), *flat = bench_alloc(b, 64 * 4096);
 	__le64 *blocks = bench_alloc(b, 4096), host = (uint64_t)FLM_REGION_HOST << 60;
-	struct flm_segment_row scattered = {
+	const struct flm_segment_row whole = {
 		.length = htole64(64 * 4096 - 100), .blocks = htole64(bus(b, blocks)),
 		.count = htole32(64), .rights = FLM_RIGHT_R | FLM_RIGHT_W, .block_log2 = 12,
 	};
-	const struct flm_segment_row whole = scattered;
+	const struct flm_segment_row piece = {
+		.length = whole.length, .blocks = htole64(host | bus(b, pages)),
+		.count = htole32(1), .rights = whole.rights, .flags = FLM_SEGMENT_CONTIGUOUS,
+	};
 	struct flm_copy_slot slot = {
 		.flags = htole32(FLM_SLOT_COPY), .bytes = htole64(200000), .src = htole64(5),
 		.src_segment = htole16(3), .dst_segment = htole16(2), .dst = htole64(7),
@@ -404,36 +427,24 @@ static void tables(struct bench *b)
 		blocks[i] = htole64(host | bus(b, pages + i * 29 % 64 * 4096));
 	for (unsigned int i = 0; i < 64 * 4096; i++)
 		flat[i] = i * 13 + i / 4096;
-	for (unsigned int step = 0; step < 9; step++) {
-		static const uint8_t faults[] = { 0, 5, 5, 5, 6, 5, 5, 5, 3 };
+	for (unsigned int i = 0; i < sizeof(segments) / sizeof(segments[0]); i++) {
+		struct flm_segment_row row = segments[i].where == PIECE ? piece : whole;
+		uint32_t ahead = 0;
+		uint8_t *places[] = { (uint8_t *)&row, (uint8_t *)&row, (uint8_t *)blocks,
+				      (uint8_t *)&ahead };
 
 		bench_generation(b, r);
 		bench_bind(b, r, 3, FLM_REGION_HOST, bus(b, flat), 64 * 4096, FLM_RIGHT_R);
-		scattered = whole;
-		scattered.count = htole32(step == 1 ? 63 : 64);
-		scattered.block_log2 = step == 2 ? 11 : 12;
-		scattered.reserved0 = step == 3;
-		if (step == 4)
-			scattered.blocks = htole64(0x1000);
-		if (step == 5)
-			scattered.count = htole32(65);
-		if (step == 6) {
-			/* In one piece it is right, but for the size of its blocks. */
-			scattered.flags = FLM_SEGMENT_CONTIGUOUS;
-			scattered.blocks = htole64(host | bus(b, pages));
-			scattered.count = htole32(1);
-		}
-		if (step == 7)
-			blocks[0] = htole64(14ull << 60);
-		r->tables[2] = scattered;
-		slot.generation = htole32(r->generation);
-		if (step == 8)
-			slot.generation = htole32(r->generation + 64);
+		blocks[0] = htole64(host | bus(b, pages));
+		memcpy(places[segments[i].where] + segments[i].at, &segments[i].value,
+		       segments[i].bytes);
+		r->tables[2] = row;
+		slot.generation = htole32(r->generation + ahead);
 		slot.seqno = htole64(++r->seqno);
 		bench_post(b, r, &slot);
 		done = bench_wait(r, r->tail);
-		ok(done && done->fault == faults[step], "table %u: fault %u (%u)", step,
-		   faults[step], done ? done->fault : 99);
+		ok(done && done->fault == segments[i].fault, "a segment, %s: fault %u (%u)",
+		   segments[i].what, segments[i].fault, done ? done->fault : 99);
 	}
 	for (unsigned int i = 0; i < 200000; i++)
 		exact += pages[(i + 7) / 4096 * 29 % 64 * 4096 + (i + 7) % 4096] == flat[i + 5];
