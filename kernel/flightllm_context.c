@@ -136,7 +136,7 @@ struct flightllm_context *flightllm_context_new(struct flightllm_device *fdev)
 	kref_init(&context->kref);
 	context->fdev = fdev;
 	atomic_inc(&fdev->live_contexts);
-	context->stamp = READ_ONCE(fdev->stamp);
+	context->epoch = READ_ONCE(fdev->epoch);
 	mutex_init(&context->lock);
 	spin_lock_init(&context->tables_lock);
 	spin_lock_init(&context->fault_lock);

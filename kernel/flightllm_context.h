@@ -32,7 +32,7 @@ struct flightllm_context {
 	struct kref kref;
 	struct flightllm_device *fdev;
 	struct flightllm_mem *page;	/* struct flm_generation [64] */
-	u32 stamp;			/* fdev->stamp it was made under: another one = lost */
+	u32 epoch;			/* fdev->epoch it was made under: another one = lost */
 	u32 point_us;			/* card time of a preemption point; 0: not yet measured */
 	atomic_t queues;
 	struct mutex lock;		/* tables change */
@@ -48,7 +48,7 @@ struct flightllm_context {
 
 static inline bool flightllm_context_is_lost(struct flightllm_context *context)
 {
-	return context->stamp != READ_ONCE(context->fdev->stamp);
+	return context->epoch != READ_ONCE(context->fdev->epoch);
 }
 
 struct flightllm_context *flightllm_context_new(struct flightllm_device *fdev);

@@ -259,7 +259,7 @@ static int init_software(struct flightllm_device *fdev)
 
 	INIT_LIST_HEAD(&fdev->mems);
 	init_waitqueue_head(&fdev->row_free);
-	fdev->stamp = 1;
+	fdev->epoch = 1;
 	ret = drmm_mutex_init(drm, &fdev->mems_lock);
 	if (!ret)
 		ret = drmm_mutex_init(drm, &fdev->bos_lock);

@@ -135,8 +135,8 @@ struct flightllm_device {
 	atomic_t live_contexts, live_queues;	/* not yet released */
 	atomic_t kernel_queues;		/* of them, the driver's own: present and past */
 
-	u32 stamp;			/* resets of the card; a context of another stamp is lost */
-	u32 resets_seen;		/* RESETS register when stamp was last changed */
+	u32 epoch;			/* resets of the card; a context of another epoch is lost */
+	u32 resets_seen;		/* RESETS register when epoch was last changed */
 	/* The card's state: changed under queues_lock, read without where a moment is no matter. */
 	bool failed;			/* it did not come back: for good */
 	bool resetting;			/* no client's queue is made */

@@ -108,7 +108,7 @@ static int query_counters(struct flightllm_device *fdev, void *data)
 		{ &out->time_us, FLM_REG_TIME_US },
 		{ &out->cycles, FLM_REG_CYCLES },
 	};
-	u32 stamp = READ_ONCE(fdev->stamp);
+	u32 epoch = READ_ONCE(fdev->epoch);
 	unsigned int i;
 
 	if (READ_ONCE(fdev->failed))
@@ -118,7 +118,7 @@ static int query_counters(struct flightllm_device *fdev, void *data)
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		*rows[i].to = flightllm_read64(fdev, rows[i].offset);
 	/* A reset in between makes a mixture of it. */
-	if (READ_ONCE(fdev->resetting) || READ_ONCE(fdev->stamp) != stamp)
+	if (READ_ONCE(fdev->resetting) || READ_ONCE(fdev->epoch) != epoch)
 		return -EBUSY;
 	if (out->time_us == ~0ull)	/* it was pulled out, and nobody has told us yet */
 		return -EIO;

@@ -165,7 +165,7 @@ void flightllm_reset_lose_everything(struct flightllm_device *fdev, bool tell)
 	unsigned int i;
 
 	lockdep_assert_held(&fdev->queues_lock);
-	WRITE_ONCE(fdev->stamp, fdev->stamp + 1);
+	WRITE_ONCE(fdev->epoch, fdev->epoch + 1);
 	/* Whoever waits for room in a context's tables. */
 	wake_up_all(&fdev->row_free);
 	for (i = 0; i < fdev->card.queues; i++)

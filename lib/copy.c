@@ -56,7 +56,7 @@ static void copy_check(struct flm_device *device)
 	if (!device->copy.context || !context_is_lost(device->copy.context))
 		return;
 	copy_fini(device);
-	__atomic_add_fetch(&device->losses, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&device->epoch, 1, __ATOMIC_SEQ_CST);
 }
 
 /* ---- Buffers ---- */
@@ -64,7 +64,7 @@ static void copy_check(struct flm_device *device)
 PUBLIC int flm_bo_new(struct flm_device *device, enum flm_placement placement, unsigned int core,
 		      uint64_t bytes, struct flm_bo **bo)
 {
-	unsigned int losses = 0;
+	unsigned int epoch = 0;
 	int ret = 0;
 
 	*bo = NULL;
@@ -73,13 +73,13 @@ PUBLIC int flm_bo_new(struct flm_device *device, enum flm_placement placement, u
 		pthread_mutex_lock(&device->lock);
 		copy_check(device);
 		ret = copy_context(device);
-		losses = device->losses;
+		epoch = device->epoch;
 		pthread_mutex_unlock(&device->lock);
 	}
 	if (!ret)
 		ret = bo_new(device, placement, core, bytes, bo);
 	if (!ret)
-		(*bo)->losses = losses;
+		(*bo)->epoch = epoch;
 	return ret;
 }
 

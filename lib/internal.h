@@ -57,7 +57,7 @@ struct flm_bo {
 	uint64_t bytes;
 	enum flm_placement placement;
 	unsigned int core;
-	unsigned int losses;		/* the device's when it was made */
+	unsigned int epoch;		/* the device's when it was made */
 	void *memory;			/* the CPU's view, once mapped */
 };
 
@@ -81,7 +81,7 @@ struct flm_device {
 	 * Resets of the card that were noticed; atomic. The copies' context shows them, which is
 	 * older than any buffer in card memory: what was made before one has lost its bytes.
 	 */
-	unsigned int losses;
+	unsigned int epoch;
 };
 
 /* What a reset of the card means to who finds it out. */
@@ -112,7 +112,7 @@ int bo_map_locked(struct flm_bo *bo);
 static inline bool bo_is_lost(const struct flm_bo *bo)
 {
 	return bo->placement != FLM_BO_HOST &&
-	       bo->losses != __atomic_load_n(&bo->device->losses, __ATOMIC_SEQ_CST);
+	       bo->epoch != __atomic_load_n(&bo->device->epoch, __ATOMIC_SEQ_CST);
 }
 
 /* True when the context was lost in a reset. */
