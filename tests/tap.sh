@@ -93,8 +93,17 @@ adopt()
 	done
 }
 
+# A word that is no command is a claim that nobody made: the test fails, in whatever subshell it was.
+command_not_found_handle()
+{
+	echo "$1" >>"$work/.unknown"
+	echo "$0: no command '$1'" >&2
+	return 127
+}
+
 done_testing()
 {
+	[ ! -s "$work/.unknown" ] || clean "every command exists" <"$work/.unknown"
 	echo "1..$tap_count"
 	[ "$tap_failed" = 0 ]
 	exit
