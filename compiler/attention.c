@@ -2,7 +2,7 @@
 /*
  * Attention of one layer, head by head: the cached keys and values of a KV head come through the
  * page list, those of this pass are quantised behind them on chip and stored from there, then
- * each query head of the group takes its scores, softmax, and weighted sum. Scores never leave
+ * each query head of a KV head takes its scores, softmax, and weighted sum. Scores never leave
  * the chip. Positions are indices into the cache (length register KV), whatever position RoPE
  * gave them.
  */
@@ -167,26 +167,26 @@ static void emit_weighted_sum(struct emitter *e, const struct heads *h, struct e
 }
 
 /*
- * One query head of the group, in tiles of as many queries as there is room for scores. Its
- * number in the group is the loop at depth kv_loop + 1 if there is more than one, that of the
+ * One query head of a KV head, in tiles of as many queries as there is room for scores. Its
+ * number there is the loop at depth kv_loop + 1 if there is more than one, that of the
  * tile the next.
  */
 static void query_head(struct emitter *e, const struct heads *whole)
 {
 	struct heads tile = *whole, *h = &tile;
 	const struct value *q = h->op->in[0];
-	uint32_t group = e->plan->group, bytes = 4 * h->dim;
+	uint32_t heads_per_kv = e->plan->heads_per_kv, bytes = 4 * h->dim;
 	uint32_t query_pitch = ROUND_UP(h->dim, FLM_STRIP);
 	uint32_t weight_pitch = ROUND_UP(e->plan->context, FLM_STRIP);
 	uint32_t scale_pitch = 4 * DIV_UP(e->plan->context, FLM_GROUP);
-	struct expr from = plus(value(q->at), FLM_CLASS_LOOP, h->kv_loop, group * bytes);
+	struct expr from = plus(value(q->at), FLM_CLASS_LOOP, h->kv_loop, heads_per_kv * bytes);
 	struct expr to = plus(operand_part(e->plan, h->op->out), FLM_CLASS_LOOP, h->kv_loop,
-			      group * bytes);
+			      heads_per_kv * bytes);
 	struct expr from_kv = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_KV, 1);
 	bool is_tiled = e->entry == 0 && e->plan->queries < e->plan->chunk;
 	uint32_t s = scratch_at(h, ATT_S);
 
-	if (group > 1) {
+	if (heads_per_kv > 1) {
 		from = plus(from, FLM_CLASS_LOOP, h->kv_loop + 1, bytes);
 		to = plus(to, FLM_CLASS_LOOP, h->kv_loop + 1, bytes);
 	}
@@ -237,7 +237,7 @@ void emit_attention(struct emitter *e, const struct op *op)
 {
 	struct plan *p = e->plan;
 	struct heads h = {
-		.op = op, .rows = operand_rows(e, op->section), .dim = p->config->head_dim,
+		.op = op, .rows = operand_rows(e, op->phase), .dim = p->config->head_dim,
 		.groups = DIV_UP(p->config->head_dim, FLM_GROUP), .kv_loop = e->depth,
 		.end = { plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_KV_END, 1), p->context },
 	};
@@ -249,10 +249,10 @@ void emit_attention(struct emitter *e, const struct op *op)
 		quantise_new(e, &h, part);
 	for (int part = 0; part < 2; part++)
 		store_new(e, &h, part);
-	if (p->group > 1)
-		loop_constant(e, p->group);
+	if (p->heads_per_kv > 1)
+		loop_constant(e, p->heads_per_kv);
 	query_head(e, &h);
-	if (p->group > 1)
+	if (p->heads_per_kv > 1)
 		loop_end(e);
 	loop_end(e);
 }

@@ -119,7 +119,7 @@ enum op_kind {
 };
 
 /* Parts of a pass. LAYER is a loop over the layers, ROWS over the logits wanted, LAST 0 or 1. */
-enum section { SECTION_START, SECTION_LAYER, SECTION_ROWS, SECTION_LAST, SECTIONS };
+enum phase { PHASE_START, PHASE_LAYER, PHASE_ROWS, PHASE_LAST, PHASES };
 
 /* Bytes that an operator needs while it runs, and nobody else. */
 struct scratch {
@@ -132,7 +132,7 @@ enum { SCRATCH_MAX = 10, OP_INPUTS = 3 };
 
 struct op {
 	enum op_kind kind;
-	enum section section;
+	enum phase phase;
 	const char *name;
 	struct value *in[OP_INPUTS];
 	struct value *out;
@@ -225,7 +225,7 @@ struct plan {
 	uint32_t context;		/* tile.c and place.c cut it to what the card holds */
 
 	/* graph.c */
-	uint32_t group;			/* heads of a KV head */
+	uint32_t heads_per_kv;		/* query heads of a KV head */
 	uint32_t softmax_scale;		/* float32 bits of 1 / sqrt(head size) */
 	uint32_t rotate[FLM_ROTATIONS];
 	struct matrix matrix[MATRICES];	/* struct matrix names what tile.c and place.c fill */
@@ -238,7 +238,7 @@ struct plan {
 	uint32_t chunk;			/* tokens of a pass */
 	uint32_t logit_rows;		/* rows of one trip of the logits loop */
 	uint32_t queries;		/* rows of one trip of the query loop in attention */
-	uint32_t slot_bytes;		/* half of the weight buffer */
+	uint32_t half_bytes;		/* half of the weight buffer */
 	uint32_t act_used, glb_used;
 
 	/* place.c */

@@ -6,7 +6,7 @@
 
 #include "lib/flightllm_isa.h"
 
-static const char *const sections[] = { "start", "layer", "rows", "last" };
+static const char *const phases[] = { "start", "layer", "rows", "last" };
 static const char *const splits[] = { "whole", "q heads", "kv heads", "hidden rows", "ffn rows",
 				      "vocabulary" };
 static const char *const rows[] = { "pass", "tile", "last", "one" };
@@ -18,7 +18,7 @@ static void dump_operators(const struct plan *p)
 	for (int i = 0; i < p->op_count; i++) {
 		const struct op *op = p->ops[i];
 
-		printf("%3d %-5s %-32s", i, sections[op->section], op->name);
+		printf("%3d %-5s %-32s", i, phases[op->phase], op->name);
 		for (int j = 0; j < OP_INPUTS; j++)
 			if (op->in[j])
 				printf(" %s", op->in[j]->name);

@@ -13,7 +13,7 @@
 static void emit_embed(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
-	struct operand_size rows = operand_rows(e, op->section);
+	struct operand_size rows = operand_rows(e, op->phase);
 	const struct scratch *codes = &op->scratch[EMBED_CODES];
 	const struct scratch *scales = &op->scratch[EMBED_SCALES];
 	uint32_t cols = op->out->cols, scale_bytes = 2 * p->embed_groups;
@@ -45,7 +45,7 @@ static void emit_embed(struct emitter *e, const struct op *op)
 static void emit_rope_rows(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
-	struct operand_size rows = operand_rows(e, op->section);
+	struct operand_size rows = operand_rows(e, op->phase);
 	uint32_t bytes = 4 * op->out->cols;
 
 	BEGIN(e, LD_LINEAR);
@@ -64,7 +64,7 @@ static void emit_vectors(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
 	uint32_t bytes = 4 * op->out->cols;
-	struct expr off = op->section == SECTION_LAYER ?
+	struct expr off = op->phase == PHASE_LAYER ?
 		plus(value(p->norms + (uint64_t)op->imm * bytes), FLM_CLASS_LOOP, 0, 2ll * bytes) :
 		value(p->norms + 2ull * p->config->layers * bytes);
 
@@ -86,17 +86,17 @@ static void emit_rmsnorm(struct emitter *e, const struct op *op)
 	uint32_t imm;
 
 	memcpy(&imm, &eps, 4);
-	if (op->section == SECTION_ROWS) {
+	if (op->phase == PHASE_ROWS) {
 		at = plus(at, FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_FIRST, x->pitch);
 		at = plus(at, FLM_CLASS_LOOP, 0, (int64_t)p->logit_rows * x->pitch);
-	} else if (op->section == SECTION_LAST && e->entry == 0) {
+	} else if (op->phase == PHASE_LAST && e->entry == 0) {
 		at = plus(value((int64_t)x->at - x->pitch), FLM_CLASS_LENGTH, FLM_LENGTH_TOKENS,
 			  x->pitch);
 	}
 	operand_misc(e, &(struct operand_misc) {
 		.mode = FLM_MISC_RMSNORM, .a = at, .a_pitch = x->pitch, .b = value(op->in[1]->at),
 		.out = value(op->out->at), .out_pitch = op->out->pitch,
-		.rows = operand_rows(e, op->section), .cols = operand_cols(p, x), .imm = imm,
+		.rows = operand_rows(e, op->phase), .cols = operand_cols(p, x), .imm = imm,
 	});
 }
 
@@ -109,7 +109,7 @@ static void emit_rowwise(struct emitter *e, const struct op *op, enum flm_misc m
 		.mode = mode, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
 		.b = has_b ? value(b->at) : value(0), .b_pitch = has_b ? b->pitch : 0,
 		.out = operand_part(e->plan, op->out), .out_pitch = op->out->pitch,
-		.rows = operand_rows(e, op->section), .cols = operand_cols(e->plan, a),
+		.rows = operand_rows(e, op->phase), .cols = operand_cols(e->plan, a),
 		.imm = mode == FLM_MISC_HADAMARD ? op->imm :
 		       mode == FLM_MISC_ROPE ? e->plan->config->head_dim : 0,
 	});
@@ -123,7 +123,7 @@ static void emit_quant(struct emitter *e, const struct op *op)
 		.mode = FLM_MISC_QUANT, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
 		.c = operand_scales(q), .c_pitch = q->scale_pitch,
 		.out = operand_part(e->plan, q), .out_pitch = q->pitch,
-		.rows = operand_rows(e, op->section), .cols = operand_cols(e->plan, a), .imm = op->imm,
+		.rows = operand_rows(e, op->phase), .cols = operand_cols(e->plan, a), .imm = op->imm,
 	});
 }
 
@@ -144,7 +144,7 @@ static void emit_gather(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
 	const struct value *v = op->in[0];
-	struct operand_size rows = operand_rows(e, op->section), bytes = operand_cols(p, v);
+	struct operand_size rows = operand_rows(e, op->phase), bytes = operand_cols(p, v);
 
 	if (v->type == VALUE_Q8) {
 		/* Whole strips: quantising left zeros behind the last row. */
@@ -164,10 +164,10 @@ static void emit_logits(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
 	const struct value *v = op->in[0];
-	struct operand_size rows = operand_rows(e, op->section), cols = operand_cols(p, v);
+	struct operand_size rows = operand_rows(e, op->phase), cols = operand_cols(p, v);
 	struct expr row;
 
-	if (op->section == SECTION_ROWS) {
+	if (op->phase == PHASE_ROWS) {
 		row = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_FIRST, 1);
 		row = plus(row, FLM_CLASS_LOOP, 0, p->logit_rows);
 	} else {
@@ -263,8 +263,8 @@ static void emit_op(struct emitter *e, const struct op *op)
 	}
 }
 
-/* The multiplier hands both slots of the weight buffer to LD, or LD gives them back. */
-static void slots(struct emitter *e, unsigned int unit, bool grant)
+/* The multiplier hands both halves of the weight buffer to LD, or LD gives them back. */
+static void halves(struct emitter *e, unsigned int unit, bool grant)
 {
 	for (int i = 0; i < 2; i++) {
 		begin_sync(e, grant ? unit : FLM_UNIT_LD);
@@ -297,60 +297,60 @@ static void map_add(struct emitter *e, const uint32_t before[FLM_UNITS], const c
 	}
 }
 
-static void section_begin(struct emitter *e, enum section section)
+static void phase_begin(struct emitter *e, enum phase phase)
 {
 	struct plan *p = e->plan;
 	uint32_t shift = 0;
 
-	if (section == SECTION_LAYER)
+	if (phase == PHASE_LAYER)
 		loop_constant(e, p->config->layers);
-	if (section == SECTION_ROWS) {
+	if (phase == PHASE_ROWS) {
 		while (1u << shift < p->logit_rows)
 			shift++;
 		loop_register(e, FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_ROWS, shift,
 			      DIV_UP(p->chunk, p->logit_rows));
 	}
-	if (section == SECTION_LAST) {
+	if (phase == PHASE_LAST) {
 		if (e->entry == 0)
-			slots(e, FLM_UNIT_MM, false);
+			halves(e, FLM_UNIT_MM, false);
 		loop_register(e, FLM_CLASS_LENGTH, FLM_LENGTH_SAMPLE, 0, 1);
 		if (e->entry == 0)
-			slots(e, FLM_UNIT_MV, true);
+			halves(e, FLM_UNIT_MV, true);
 	}
 }
 
-static void section_end(struct emitter *e, enum section section)
+static void phase_end(struct emitter *e, enum phase phase)
 {
-	if (section == SECTION_LAST && e->entry == 0)
-		slots(e, FLM_UNIT_MV, false);
-	if (section != SECTION_START)
+	if (phase == PHASE_LAST && e->entry == 0)
+		halves(e, FLM_UNIT_MV, false);
+	if (phase != PHASE_START)
 		loop_end(e);
-	if (section == SECTION_LAST && e->entry == 1)
-		slots(e, FLM_UNIT_MV, false);
+	if (phase == PHASE_LAST && e->entry == 1)
+		halves(e, FLM_UNIT_MV, false);
 }
 
 static void emit_entry(struct plan *p, unsigned int entry)
 {
 	struct emitter *e = arena(sizeof(*e));
-	enum section open = SECTIONS;
+	enum phase open = PHASES;
 
 	e->plan = p;
 	e->entry = entry;
 	e->streams = p->streams[entry];
 	e->where = "start";
-	slots(e, entry ? FLM_UNIT_MV : FLM_UNIT_MM, true);
+	halves(e, entry ? FLM_UNIT_MV : FLM_UNIT_MM, true);
 	for (int i = 0; i < p->op_count; i++) {
 		const struct op *op = p->ops[i];
 		uint32_t before[FLM_UNITS];
 
 		/* A pass of one token has no logits but those of the token it samples. */
-		if (entry == 1 && op->section == SECTION_ROWS)
+		if (entry == 1 && op->phase == PHASE_ROWS)
 			continue;
-		if (op->section != open) {
-			if (open != SECTIONS)
-				section_end(e, open);
-			open = op->section;
-			section_begin(e, open);
+		if (op->phase != open) {
+			if (open != PHASES)
+				phase_end(e, open);
+			open = op->phase;
+			phase_begin(e, open);
 		}
 		for (unsigned int unit = 0; unit < FLM_UNITS; unit++)
 			before[unit] = e->streams[unit].count;
@@ -358,7 +358,7 @@ static void emit_entry(struct plan *p, unsigned int entry)
 		emit_op(e, op);
 		map_add(e, before, op->name);
 	}
-	section_end(e, open);
+	phase_end(e, open);
 	streams_end(e);
 }
 

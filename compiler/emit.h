@@ -25,8 +25,8 @@ struct operand_misc {
 };
 
 void operand_misc(struct emitter *e, const struct operand_misc *m);
-/* Rows that an operator of this section works on. */
-struct operand_size operand_rows(const struct emitter *e, enum section section);
+/* Rows that an operator of this phase works on. */
+struct operand_size operand_rows(const struct emitter *e, enum phase phase);
 /* Where this core's part of a value begins: at its place in the whole, or alone. */
 struct expr operand_part(const struct plan *p, const struct value *v);
 

@@ -55,7 +55,7 @@ void form_add_term(struct check *c, struct form *f, uint32_t class, uint32_t ind
 	}
 }
 
-struct form form_read(struct check *c, int word, int slot, bool is_address)
+struct form form_read(struct check *c, int word, int number, bool is_address)
 {
 	struct form f = { 0 };
 
@@ -63,7 +63,7 @@ struct form form_read(struct check *c, int word, int slot, bool is_address)
 	for (uint32_t i = 0; i < FLM_GET_HEAD(c->words, TERMS); i++) {
 		const uint32_t *term = c->words + c->fixed + 2 * i;
 
-		if ((int)FLM_GET_TERM(term, SLOT) == slot)
+		if ((int)FLM_GET_TERM(term, OPERAND) == number)
 			form_add_term(c, &f, FLM_GET_TERM(term, CLASS),
 				      FLM_GET_TERM(term, INDEX), (int32_t)term[1]);
 	}
@@ -119,9 +119,9 @@ int64_t form_least(const struct check *c, const struct form *f)
 
 /* ---- what an instruction touches ---- */
 
-struct form form_size(struct check *c, int word, int slot)
+struct form form_size(struct check *c, int word, int number)
 {
-	struct form f = form_read(c, word, slot, false);
+	struct form f = form_read(c, word, number, false);
 
 	f.max = c->words[word + 1];
 	f.is_size = true;
@@ -179,7 +179,7 @@ void form_touch(struct check *c, const struct touch *t)
 {
 	struct form rows = t->rows.is_size ? t->rows : (struct form) { .constant = 1, .max = 1 };
 	int align = MAX(t->align, 1);
-	struct form base = form_read(c, t->word, t->slot, true);
+	struct form base = form_read(c, t->word, t->number, true);
 	uint32_t buffer = c->words[t->word] >> 28;
 	int64_t end;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The model as operators on values: one list in the order of computation, in four sections
+ * The model as operators on values: one list in the order of computation, in four phases
  * (start, the body of the layer loop, the logits loop, the last row). A value is a vector a
  * token, whole in every core or split over the cores; every operator says what it expects, and
  * graph_check() holds it to that after every pass.
@@ -45,7 +45,7 @@ static struct value *value_new(struct plan *p, const char *name, enum value_type
 	return v;
 }
 
-static struct op *op_new(struct plan *p, enum op_kind kind, enum section section,
+static struct op *op_new(struct plan *p, enum op_kind kind, enum phase phase,
 			 const char *name, struct value *a, struct value *b, struct value *out)
 {
 	struct op *op = arena(sizeof(*op));
@@ -53,7 +53,7 @@ static struct op *op_new(struct plan *p, enum op_kind kind, enum section section
 	if (p->op_count == OPS_MAX)
 		die("graph: more than %d operators", OPS_MAX);
 	op->kind = kind;
-	op->section = section;
+	op->phase = phase;
 	op->name = name;
 	op->in[0] = a;
 	op->in[1] = b;
@@ -62,17 +62,17 @@ static struct op *op_new(struct plan *p, enum op_kind kind, enum section section
 	return op;
 }
 
-static struct value *load_vector(struct plan *p, enum section section, const char *name,
+static struct value *load_vector(struct plan *p, enum phase phase, const char *name,
 				 uint32_t index)
 {
 	struct value *v = value_new(p, name, VALUE_F32, ROWS_ONE, SPLIT_NONE, p->config->hidden);
 
-	op_new(p, OP_VECTORS, section, name, NULL, NULL, v)->imm = index;
+	op_new(p, OP_VECTORS, phase, name, NULL, NULL, v)->imm = index;
 	return v;
 }
 
 /* Rotates, if the input of these matrices is rotated, and quantises. */
-static struct value *quantise(struct plan *p, enum section section, const char *name,
+static struct value *quantise(struct plan *p, enum phase phase, const char *name,
 			      struct value *v, enum flm_rotation rotation)
 {
 	uint32_t block = p->rotate[rotation];
@@ -84,18 +84,18 @@ static struct value *quantise(struct plan *p, enum section section, const char *
 
 		r->is_full = v->is_full;
 		r->block = block;
-		op_new(p, OP_HADAMARD, section, arena_printf("%s.hadamard", name), v, NULL,
+		op_new(p, OP_HADAMARD, phase, arena_printf("%s.hadamard", name), v, NULL,
 		       r)->imm = block;
 		v = r;
 	}
 	q = value_new(p, name, VALUE_Q8, v->rows, v->split, v->cols);
 	q->block = block;
 	q->is_full = v->split != SPLIT_NONE;
-	op_new(p, OP_QUANT, section, arena_printf("%s.quant", name), v, NULL, q)->imm = FLM_GROUP;
+	op_new(p, OP_QUANT, phase, arena_printf("%s.quant", name), v, NULL, q)->imm = FLM_GROUP;
 	return q;
 }
 
-static struct value *linear(struct plan *p, enum section section, const char *name,
+static struct value *linear(struct plan *p, enum phase phase, const char *name,
 			    struct value *in, enum matrix_id id, bool is_full)
 {
 	struct matrix *m = &p->matrix[id];
@@ -105,10 +105,10 @@ static struct value *linear(struct plan *p, enum section section, const char *na
 	if (m->has_bias) {
 		bias = value_new(p, arena_printf("%s.bias", name), VALUE_F32, ROWS_ONE, m->split,
 				 m->rows);
-		op_new(p, OP_BIAS, section, bias->name, NULL, NULL, bias)->matrix = id;
+		op_new(p, OP_BIAS, phase, bias->name, NULL, NULL, bias)->matrix = id;
 	}
 	v->is_full = is_full;
-	op_new(p, OP_LINEAR, section, name, in, bias, v)->matrix = id;
+	op_new(p, OP_LINEAR, phase, name, in, bias, v)->matrix = id;
 	return v;
 }
 
@@ -118,7 +118,7 @@ static struct value *gather(struct plan *p, const char *name, struct value *part
 				    SPLIT_NONE, part->cols);
 
 	v->block = part->block;
-	op_new(p, OP_GATHER, SECTION_LAYER, name, part, NULL, v);
+	op_new(p, OP_GATHER, PHASE_LAYER, name, part, NULL, v);
 	return v;
 }
 
@@ -127,70 +127,70 @@ static struct value *unary(struct plan *p, enum op_kind kind, const char *name, 
 {
 	struct value *v = value_new(p, name, VALUE_F32, a->rows, a->split, a->cols);
 
-	op_new(p, kind, SECTION_LAYER, name, a, b, v);
+	op_new(p, kind, PHASE_LAYER, name, a, b, v);
 	return v;
 }
 
-static struct value *rmsnorm(struct plan *p, enum section section, enum rows rows,
+static struct value *rmsnorm(struct plan *p, enum phase phase, enum rows rows,
 			     const char *name, struct value *x, struct value *weights)
 {
 	struct value *v = value_new(p, name, VALUE_F32, rows, SPLIT_NONE, x->cols);
 
-	op_new(p, OP_RMSNORM, section, name, x, weights, v);
+	op_new(p, OP_RMSNORM, phase, name, x, weights, v);
 	return v;
 }
 
 static struct value *layer_build(struct plan *p, struct value *x, struct value *rope)
 {
 	const struct checkpoint_config *c = p->config;
-	struct value *norm1 = load_vector(p, SECTION_LAYER, "layer.input_layernorm", 0);
-	struct value *norm2 = load_vector(p, SECTION_LAYER, "layer.post_attention_layernorm", 1);
+	struct value *norm1 = load_vector(p, PHASE_LAYER, "layer.input_layernorm", 0);
+	struct value *norm2 = load_vector(p, PHASE_LAYER, "layer.post_attention_layernorm", 1);
 	struct value *h, *a, *q, *k, *v, *o, *gate, *up;
 	struct op *op;
 
-	h = rmsnorm(p, SECTION_LAYER, ROWS_PASS, "layer.attention.norm", x, norm1);
-	a = quantise(p, SECTION_LAYER, "layer.attention.input", h, FLM_ROTATE_QKV);
-	q = linear(p, SECTION_LAYER, "layer.q_proj", a, M_Q, false);
-	k = linear(p, SECTION_LAYER, "layer.k_proj", a, M_K, false);
-	v = linear(p, SECTION_LAYER, "layer.v_proj", a, M_V, false);
+	h = rmsnorm(p, PHASE_LAYER, ROWS_PASS, "layer.attention.norm", x, norm1);
+	a = quantise(p, PHASE_LAYER, "layer.attention.input", h, FLM_ROTATE_QKV);
+	q = linear(p, PHASE_LAYER, "layer.q_proj", a, M_Q, false);
+	k = linear(p, PHASE_LAYER, "layer.k_proj", a, M_K, false);
+	v = linear(p, PHASE_LAYER, "layer.v_proj", a, M_V, false);
 	q = unary(p, OP_ROPE, "layer.q.rope", q, rope);
 	k = unary(p, OP_ROPE, "layer.k.rope", k, rope);
 	o = value_new(p, "layer.attention", VALUE_F32, ROWS_PASS, SPLIT_Q, c->heads * c->head_dim);
 	o->is_full = true;
-	op = op_new(p, OP_ATTENTION, SECTION_LAYER, "layer.attention", q, k, o);
+	op = op_new(p, OP_ATTENTION, PHASE_LAYER, "layer.attention", q, k, o);
 	op->in[2] = v;
 	o = gather(p, "layer.attention.gather", o);
-	a = quantise(p, SECTION_LAYER, "layer.o_proj.input", o, FLM_ROTATE_O);
-	o = linear(p, SECTION_LAYER, "layer.o_proj", a, M_O, true);
+	a = quantise(p, PHASE_LAYER, "layer.o_proj.input", o, FLM_ROTATE_O);
+	o = linear(p, PHASE_LAYER, "layer.o_proj", a, M_O, true);
 	o = gather(p, "layer.o_proj.gather", o);
 	x = unary(p, OP_ADD, "layer.attention.add", x, o);
 
-	h = rmsnorm(p, SECTION_LAYER, ROWS_PASS, "layer.mlp.norm", x, norm2);
-	a = quantise(p, SECTION_LAYER, "layer.mlp.input", h, FLM_ROTATE_GATE_UP);
-	gate = linear(p, SECTION_LAYER, "layer.gate_proj", a, M_GATE, false);
+	h = rmsnorm(p, PHASE_LAYER, ROWS_PASS, "layer.mlp.norm", x, norm2);
+	a = quantise(p, PHASE_LAYER, "layer.mlp.input", h, FLM_ROTATE_GATE_UP);
+	gate = linear(p, PHASE_LAYER, "layer.gate_proj", a, M_GATE, false);
 	gate = unary(p, OP_SILU, "layer.silu", gate, NULL);
-	up = linear(p, SECTION_LAYER, "layer.up_proj", a, M_UP, false);
+	up = linear(p, PHASE_LAYER, "layer.up_proj", a, M_UP, false);
 	gate = unary(p, OP_MUL, "layer.mul", gate, up);
-	a = quantise(p, SECTION_LAYER, "layer.down_proj.input", gate, FLM_ROTATE_DOWN);
+	a = quantise(p, PHASE_LAYER, "layer.down_proj.input", gate, FLM_ROTATE_DOWN);
 	a = gather(p, "layer.down_proj.input.gather", a);
-	o = linear(p, SECTION_LAYER, "layer.down_proj", a, M_DOWN, true);
+	o = linear(p, PHASE_LAYER, "layer.down_proj", a, M_DOWN, true);
 	o = gather(p, "layer.down_proj.gather", o);
 	return unary(p, OP_ADD, "layer.mlp.add", x, o);
 }
 
-static void head_build(struct plan *p, enum section section, struct value *x)
+static void head_build(struct plan *p, enum phase phase, struct value *x)
 {
-	bool is_last = section == SECTION_LAST;
+	bool is_last = phase == PHASE_LAST;
 	enum rows rows = is_last ? ROWS_LAST : ROWS_TILE;
 	const char *part = is_last ? "sample" : "logits";
-	struct value *v = load_vector(p, section, arena_printf("%s.norm.weights", part), 2);
+	struct value *v = load_vector(p, phase, arena_printf("%s.norm.weights", part), 2);
 
-	v = rmsnorm(p, section, rows, arena_printf("%s.norm", part), x, v);
-	v = quantise(p, section, arena_printf("%s.head.input", part), v, FLM_ROTATE_HEAD);
-	v = linear(p, section, arena_printf("%s.lm_head", part), v, M_HEAD, false);
-	op_new(p, OP_LOGITS, section, arena_printf("%s.store", part), v, NULL, NULL);
+	v = rmsnorm(p, phase, rows, arena_printf("%s.norm", part), x, v);
+	v = quantise(p, phase, arena_printf("%s.head.input", part), v, FLM_ROTATE_HEAD);
+	v = linear(p, phase, arena_printf("%s.lm_head", part), v, M_HEAD, false);
+	op_new(p, OP_LOGITS, phase, arena_printf("%s.store", part), v, NULL, NULL);
 	if (is_last)
-		op_new(p, OP_SAMPLE, section, "sample.token", v, NULL, NULL);
+		op_new(p, OP_SAMPLE, phase, "sample.token", v, NULL, NULL);
 }
 
 /* Largest block of butterflies up to a group that divides the vector, 0 if none does. */
@@ -245,7 +245,7 @@ void graph_build(struct plan *p)
 	if (c->head_dim > FLM_DIM_MAX)
 		die("head size %u: the card has at most %u; choose another model", c->head_dim,
 		    FLM_DIM_MAX);
-	p->group = c->heads / c->kv_heads;
+	p->heads_per_kv = c->heads / c->kv_heads;
 	scale = 1 / sqrt(c->head_dim);
 	memcpy(&p->softmax_scale, &scale, 4);
 	p->ops = arena(OPS_MAX * sizeof(*p->ops));
@@ -263,12 +263,12 @@ void graph_build(struct plan *p)
 		p->matrix[i].has_bias = c->has_bias[i];
 
 	x = value_new(p, "x", VALUE_F32, ROWS_PASS, SPLIT_NONE, c->hidden);
-	op_new(p, OP_EMBED, SECTION_START, "embed", NULL, NULL, x);
+	op_new(p, OP_EMBED, PHASE_START, "embed", NULL, NULL, x);
 	rope = value_new(p, "rope", VALUE_F32, ROWS_PASS, SPLIT_NONE, c->head_dim);
-	op_new(p, OP_ROPE_ROWS, SECTION_START, "rope", NULL, NULL, rope);
+	op_new(p, OP_ROPE_ROWS, PHASE_START, "rope", NULL, NULL, rope);
 	x = layer_build(p, x, rope);
-	head_build(p, SECTION_ROWS, x);
-	head_build(p, SECTION_LAST, x);
+	head_build(p, PHASE_ROWS, x);
+	head_build(p, PHASE_LAST, x);
 }
 
 static void __attribute__((noreturn)) wrong(const struct op *op, const char *after,
@@ -321,7 +321,7 @@ static void check_op(const struct plan *p, const struct op *op, const char *afte
 		return;
 	case OP_ATTENTION:
 		if (a->split != SPLIT_Q || b->split != SPLIT_KV || op->in[2]->split != SPLIT_KV ||
-		    a->cols != b->cols * p->group || b->cols != op->in[2]->cols ||
+		    a->cols != b->cols * p->heads_per_kv || b->cols != op->in[2]->cols ||
 		    out->cols != a->cols)
 			wrong(op, after, "queries are whole groups of heads for each key head");
 		return;

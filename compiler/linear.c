@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * A matrix times the activations: a core's rows in tiles of some strips, each in its K tiles, in
- * pairs that take turns in the two slots of the weight buffer. LD fills one slot while MM or MV
+ * pairs that take turns in the two halves of the weight buffer. LD fills one half while MM or MV
  * empties the other; the two wait for nobody else until the last tile. A tile beyond the core's
  * last strip has no strips and only passes its tokens on.
  */
@@ -30,7 +30,7 @@ static struct expr first_row(const struct plan *p, struct expr at, enum split sp
 
 	switch (split) {
 	case SPLIT_Q:
-		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST, p->group * head);
+		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST, p->heads_per_kv * head);
 	case SPLIT_KV:
 		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST, head);
 	case SPLIT_HIDDEN:
@@ -62,11 +62,11 @@ struct tile {
 	const struct matrix *m;
 	struct operand_size tokens;
 	uint32_t k;			/* K tile */
-	struct expr table, row, strips, slot, out, bias;
+	struct expr table, row, strips, half, out, bias;
 	bool has_bias;
 };
 
-/* Operands that LD_TILE, MM and MV share: which rows of which table, how many strips, the slot. */
+/* Operands that LD_TILE, MM and MV share: which rows of which table, how many strips, the half. */
 #define TILE_OPERANDS(e, insn, chip, chip_pitch, t) \
 	do { \
 		OPERAND(e, insn, SEG, FLM_SEGMENT_WEIGHTS); \
@@ -74,7 +74,7 @@ struct tile {
 		EXPRESSION(e, insn, ROW, (t)->row); \
 		OPERAND(e, insn, STEP, (t)->m->tiles); \
 		SIZED(e, insn, STRIPS, (t)->strips, (t)->m->strips_at_once); \
-		ADDRESS(e, insn, chip, (t)->slot); \
+		ADDRESS(e, insn, chip, (t)->half); \
 		OPERAND(e, insn, chip_pitch, (t)->m->tile_bytes); \
 		ADDRESS(e, insn, IDX, value(FLM_CHIP(FLM_BUFFER_IDX, 0))); \
 	} while (0)
@@ -87,14 +87,14 @@ static struct tile tile_of(const struct emitter *e, const struct op *op, int64_t
 	unsigned int loop = e->depth - 1, parity = (half * m->tiles + k) & 1;
 	struct tile t = { .op = op, .m = m, .k = k };
 
-	t.tokens = operand_rows(e, op->section);
+	t.tokens = operand_rows(e, op->phase);
 	t.table = value(m->table);
-	if (op->section == SECTION_LAYER)
+	if (op->phase == PHASE_LAYER)
 		t.table = plus(t.table, FLM_CLASS_LOOP, 0, p->layer_tables);
 	t.row = plus(value(half * at_once * m->tiles + k), FLM_CLASS_LOOP, loop, pair * m->tiles);
 	t.strips = plus(value(-half * at_once), FLM_CLASS_CORE, strips_of(m->split), 1);
 	t.strips = plus(t.strips, FLM_CLASS_LOOP, loop, -pair);
-	t.slot = value(FLM_CHIP(FLM_BUFFER_WGT, parity * p->slot_bytes));
+	t.half = value(FLM_CHIP(FLM_BUFFER_WGT, parity * p->half_bytes));
 	t.out = operand_part(p, op->out);
 	t.out.constant += half * at_once * bytes;
 	t.out = plus(t.out, FLM_CLASS_LOOP, loop, pair * bytes);
@@ -150,7 +150,7 @@ void emit_linear(struct emitter *e, const struct op *op)
 {
 	const struct plan *p = e->plan;
 	const struct matrix *m = &p->matrix[op->matrix];
-	bool is_mv = e->entry == 1 || op->section == SECTION_LAST;
+	bool is_mv = e->entry == 1 || op->phase == PHASE_LAST;
 	unsigned int unit = is_mv ? FLM_UNIT_MV : FLM_UNIT_MM;
 	enum core_register strips = strips_of(m->split);
 	uint32_t pair = 2 * m->strips_at_once, shift = 0;

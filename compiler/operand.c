@@ -5,16 +5,16 @@
  */
 #include "compiler/emit.h"
 
-struct operand_size operand_rows(const struct emitter *e, enum section section)
+struct operand_size operand_rows(const struct emitter *e, enum phase phase)
 {
 	const struct plan *p = e->plan;
 	struct operand_size size = { value(1), 1 };
 
-	if (section == SECTION_ROWS) {
+	if (phase == PHASE_ROWS) {
 		size.max = p->logit_rows;
 		size.value = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_LOGIT_ROWS, 1);
 		size.value = plus(size.value, FLM_CLASS_LOOP, 0, -(int64_t)p->logit_rows);
-	} else if (section != SECTION_LAST && e->entry == 0) {
+	} else if (phase != PHASE_LAST && e->entry == 0) {
 		size.max = p->chunk;
 		size.value = plus(value(0), FLM_CLASS_LENGTH, FLM_LENGTH_TOKENS, 1);
 	}
@@ -34,7 +34,7 @@ struct operand_size operand_cols(const struct plan *p, const struct value *v)
 
 	switch (v->split) {
 	case SPLIT_Q:
-		return operand_core(p, CORE_KV_HEADS, p->group * dim);
+		return operand_core(p, CORE_KV_HEADS, p->heads_per_kv * dim);
 	case SPLIT_KV:
 		return operand_core(p, CORE_KV_HEADS, dim);
 	case SPLIT_HIDDEN:
@@ -58,7 +58,7 @@ struct expr operand_part(const struct plan *p, const struct value *v)
 	switch (v->split) {
 	case SPLIT_Q:
 		return plus(at, FLM_CLASS_CORE, CORE_KV_FIRST,
-			    p->group * p->config->head_dim * element);
+			    p->heads_per_kv * p->config->head_dim * element);
 	case SPLIT_HIDDEN:
 		return plus(at, FLM_CLASS_CORE, CORE_HIDDEN_FIRST, FLM_STRIP * element);
 	case SPLIT_FFN:

@@ -23,7 +23,7 @@ uint32_t core_rows(const struct plan *p, enum split split, unsigned int core, ui
 	switch (split) {
 	case SPLIT_Q:
 	case SPLIT_KV:
-		unit = split == SPLIT_Q ? p->group * c->head_dim : c->head_dim;
+		unit = split == SPLIT_Q ? p->heads_per_kv * c->head_dim : c->head_dim;
 		rows = unit * c->kv_heads;
 		break;
 	case SPLIT_HIDDEN:

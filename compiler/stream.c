@@ -78,7 +78,7 @@ void insn_put(struct emitter *e, int word, int high, int low, uint64_t v, const 
 		die("%s: %s = %" PRIu64 " does not fit its field", e->where, name, v);
 }
 
-void insn_expr(struct emitter *e, int word, int slot, struct expr v, bool is_address,
+void insn_expr(struct emitter *e, int word, int number, struct expr v, bool is_address,
 	       const char *name)
 {
 	int64_t low = is_address ? 0 : INT32_MIN, high = is_address ? UINT32_MAX : INT32_MAX;
@@ -92,7 +92,7 @@ void insn_expr(struct emitter *e, int word, int slot, struct expr v, bool is_add
 		if (e->terms == FLM_TERMS_MAX)
 			die("%s: more than %d terms", e->where, FLM_TERMS_MAX);
 		if (v.term[i].stride < INT32_MIN || v.term[i].stride > INT32_MAX ||
-		    FLM_PUT_TERM(term, SLOT, slot) || FLM_PUT_TERM(term, CLASS, v.term[i].class) ||
+		    FLM_PUT_TERM(term, OPERAND, number) || FLM_PUT_TERM(term, CLASS, v.term[i].class) ||
 		    FLM_PUT_TERM(term, INDEX, v.term[i].index))
 			die("%s: a term of %s does not fit (stride %" PRId64 ")", e->where, name,
 			    v.term[i].stride);
@@ -101,12 +101,12 @@ void insn_expr(struct emitter *e, int word, int slot, struct expr v, bool is_add
 	}
 }
 
-void insn_size(struct emitter *e, int word, int slot, struct expr v, uint64_t max,
+void insn_size(struct emitter *e, int word, int number, struct expr v, uint64_t max,
 	       const char *name)
 {
 	if (max > FLM_VALUE_MAX)
 		die("%s: the maximum %" PRIu64 " of %s does not fit", e->where, max, name);
-	insn_expr(e, word, slot, v, false, name);
+	insn_expr(e, word, number, v, false, name);
 	e->words[word + 1] = max;
 }
 
@@ -123,7 +123,7 @@ static uint32_t append(struct emitter *e, unsigned int wait, unsigned int releas
 	return at;
 }
 
-static bool carries_slots(unsigned int a, unsigned int b)
+static bool carries_halves(unsigned int a, unsigned int b)
 {
 	return (a == FLM_UNIT_LD && (b == FLM_UNIT_MM || b == FLM_UNIT_MV)) ||
 	       (b == FLM_UNIT_LD && (a == FLM_UNIT_MM || a == FLM_UNIT_MV));
@@ -143,7 +143,7 @@ void emit(struct emitter *e)
 {
 	unsigned int wait = 0;
 
-	if (e->has_baton && carries_slots(e->baton_unit, e->unit)) {
+	if (e->has_baton && carries_halves(e->baton_unit, e->unit)) {
 		struct emitter sys = *e;
 
 		begin_sync(&sys, FLM_UNIT_SYS);

@@ -10,9 +10,9 @@
  *
  * Order. All but the weights runs in program order: a baton passes from each instruction to the
  * next on another unit, as one token, so nothing on chip is written before its last reader is
- * done. Weight tiles run ahead of the baton: LD and the unit that multiplies hand two slots of
+ * done. Weight tiles run ahead of the baton: LD and the unit that multiplies hand two halves of
  * the weight buffer back and forth (emit_free), and nothing else touches that buffer. LD and the
- * multiplier never pass the baton to each other directly, since their queues carry the slots; SYS
+ * multiplier never pass the baton to each other directly, since their queues carry the halves; SYS
  * stands between.
  */
 #ifndef COMPILER_STREAM_H
@@ -62,9 +62,9 @@ struct expr plus(struct expr e, unsigned int class, unsigned int index, int64_t 
 void insn_begin(struct emitter *e, unsigned int op, unsigned int mode, unsigned int words);
 void insn_flags(struct emitter *e, unsigned int flags);
 void insn_put(struct emitter *e, int word, int high, int low, uint64_t v, const char *name);
-void insn_expr(struct emitter *e, int word, int slot, struct expr v, bool is_address,
+void insn_expr(struct emitter *e, int word, int number, struct expr v, bool is_address,
 	       const char *name);
-void insn_size(struct emitter *e, int word, int slot, struct expr v, uint64_t max,
+void insn_size(struct emitter *e, int word, int number, struct expr v, uint64_t max,
 	       const char *name);
 
 #define BEGIN(e, insn) \
@@ -73,13 +73,13 @@ void insn_size(struct emitter *e, int word, int slot, struct expr v, uint64_t ma
 	insn_put(e, FLM_##insn##_##name##_W, FLM_##insn##_##name##_HI, FLM_##insn##_##name##_LO, \
 		 v, #insn "." #name)
 #define EXPRESSION(e, insn, name, v) \
-	insn_expr(e, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT, v, false, \
+	insn_expr(e, FLM_##insn##_##name##_W, FLM_##insn##_##name##_NUMBER, v, false, \
 		  #insn "." #name)
 #define ADDRESS(e, insn, name, v) \
-	insn_expr(e, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT, v, true, \
+	insn_expr(e, FLM_##insn##_##name##_W, FLM_##insn##_##name##_NUMBER, v, true, \
 		  #insn "." #name)
 #define SIZED(e, insn, name, v, max) \
-	insn_size(e, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT, v, max, \
+	insn_size(e, FLM_##insn##_##name##_W, FLM_##insn##_##name##_NUMBER, v, max, \
 		  #insn "." #name)
 
 /* The instruction takes the baton: it runs when all before it in program order is done. */

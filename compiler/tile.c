@@ -36,13 +36,13 @@ struct fit {
 };
 
 /* Whether strips of all matrices fit, so wide a weight. */
-static bool fits_slots(const struct plan *p, unsigned int width)
+static bool fits_half(const struct plan *p, unsigned int width)
 {
 	bool fits = true;
 
 	for (int i = 0; i < MATRICES; i++)
 		fits &= strip_bytes(width, MIN(p->matrix[i].cols, FLM_TILE_COLS)) <=
-			p->slot_bytes;
+			p->half_bytes;
 	return fits;
 }
 
@@ -55,13 +55,13 @@ static void tile_matrix(struct plan *p, struct matrix *m)
 	m->tiles = DIV_UP(cols, FLM_TILE_COLS);
 	m->strip_bytes = strip_bytes(width, m->cols);
 	m->tile_bytes = strip_bytes(width, widest);
-	if (m->tile_bytes > p->slot_bytes)
+	if (m->tile_bytes > p->half_bytes)
 		die("%s: a strip of %u columns takes %u bytes at %u bits, half of the weight buffer of card %s has %u; use %sanother card",
-		    m->part, widest, m->tile_bytes, width, p->card->name, p->slot_bytes,
-		    width > 4 && fits_slots(p, 4) ? "--weights w4, or " : "");
+		    m->part, widest, m->tile_bytes, width, p->card->name, p->half_bytes,
+		    width > 4 && fits_half(p, 4) ? "--weights w4, or " : "");
 	m->strips_at_once = 1;
 	/* At least two tiles, so that one loads while the other is used. */
-	while (2 * m->strips_at_once * m->tile_bytes <= p->slot_bytes &&
+	while (2 * m->strips_at_once * m->tile_bytes <= p->half_bytes &&
 	       4 * m->strips_at_once <= strips)
 		m->strips_at_once *= 2;
 }
@@ -88,7 +88,7 @@ static void live_ranges(struct plan *p)
 	for (int i = 0; i < p->value_count; i++)
 		p->values[i]->first = p->values[i]->last = -1;
 	for (int i = 0; i < p->op_count; i++)
-		if (p->ops[i]->section == SECTION_LAYER)
+		if (p->ops[i]->phase == PHASE_LAYER)
 			layer_end = i;
 	for (int i = 0; i < p->op_count; i++) {
 		const struct op *op = p->ops[i];
@@ -103,8 +103,8 @@ static void live_ranges(struct plan *p)
 				v->first = i;
 			v->last = MAX(v->last, i);
 			/* Made before the loop over the layers, needed by each of them. */
-			if (op->section == SECTION_LAYER &&
-			    p->ops[v->first]->section == SECTION_START)
+			if (op->phase == PHASE_LAYER &&
+			    p->ops[v->first]->phase == PHASE_START)
 				v->last = MAX(v->last, layer_end);
 		}
 	}
@@ -333,7 +333,7 @@ void tile_run(struct plan *p)
 	struct fit *fit = arena(sizeof(*fit));
 
 	stage_begin(p, STAGE_TILE);
-	p->slot_bytes = p->card->buffer_bytes[FLM_BUFFER_WGT] / 2 / 64 * 64;
+	p->half_bytes = p->card->buffer_bytes[FLM_BUFFER_WGT] / 2 / 64 * 64;
 	for (int i = 0; i < MATRICES; i++)
 		tile_matrix(p, &p->matrix[i]);
 	live_ranges(p);

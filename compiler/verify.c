@@ -238,12 +238,12 @@ static void check_lifetimes(struct plan *p)
 			lives[count++] = (struct life) {
 				op->scratch[j].name, i, i, op->scratch[j].at, op->scratch[j].bytes
 			};
-		loop_end = op->section == SECTION_LAYER ? i : loop_end;
+		loop_end = op->phase == PHASE_LAYER ? i : loop_end;
 	}
 	/* What the loop over layers finds made it needs until its last trip ends. */
 	for (int i = 0; i < count; i++)
-		if (p->ops[lives[i].first]->section == SECTION_START &&
-		    p->ops[lives[i].last]->section == SECTION_LAYER)
+		if (p->ops[lives[i].first]->phase == PHASE_START &&
+		    p->ops[lives[i].last]->phase == PHASE_LAYER)
 			lives[i].last = loop_end;
 	check_lives(p, lives, count);
 }

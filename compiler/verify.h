@@ -39,7 +39,7 @@ struct check {
 /* Bytes on chip: `rows` rows at `pitch`, each of each * size + more bytes. */
 struct touch {
 	const char *name;
-	int word, slot;		/* the ADDR operand */
+	int word, number;		/* the ADDR operand */
 	unsigned int buffer;	/* 1 + the one it must be; 0: any */
 	int align;		/* 0: 1 */
 	struct form rows;	/* no size: one row */
@@ -54,8 +54,8 @@ void verify_fail(const struct check *c, const char *format, ...);
 /* A term of an operand is added to a form. */
 void form_add_term(struct check *c, struct form *f, uint32_t class, uint32_t index,
 		   int64_t stride);
-struct form form_read(struct check *c, int word, int slot, bool is_address);
-struct form form_size(struct check *c, int word, int slot);
+struct form form_read(struct check *c, int word, int number, bool is_address);
+struct form form_size(struct check *c, int word, int number);
 struct form form_sum(struct form a, struct form b, int64_t times);
 int64_t form_greatest(const struct check *c, const struct form *f);
 int64_t form_least(const struct check *c, const struct form *f);

@@ -10,13 +10,13 @@
 #include "compiler/verify.h"
 
 #define FORM(insn, name) \
-	form_read(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT, false)
+	form_read(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_NUMBER, false)
 #define SIZE_OF(insn, name) \
-	form_size(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_SLOT)
+	form_size(c, FLM_##insn##_##name##_W, FLM_##insn##_##name##_NUMBER)
 #define FIELD(insn, name)	FLM_GET(c->words, insn, name)
 #define TOUCH(insn, operand, ...) \
 	form_touch(c, &(struct touch) { .name = #insn "." #operand, \
-		   .word = FLM_##insn##_##operand##_W, .slot = FLM_##insn##_##operand##_SLOT, \
+		   .word = FLM_##insn##_##operand##_W, .number = FLM_##insn##_##operand##_NUMBER, \
 		   __VA_ARGS__ })
 
 static struct form fixed(int64_t n)
@@ -63,7 +63,7 @@ static void ld_linear(struct check *c)
 static void ld_gather(struct check *c)
 {
 	struct form rows = SIZE_OF(LD_GATHER, ROWS), bytes = SIZE_OF(LD_GATHER, BYTES);
-	struct form index = form_read(c, FLM_LD_GATHER_INDEX_W, FLM_LD_GATHER_INDEX_SLOT, true);
+	struct form index = form_read(c, FLM_LD_GATHER_INDEX_W, FLM_LD_GATHER_INDEX_NUMBER, true);
 	struct form limit = fixed(FIELD(LD_GATHER, LIMIT)), beyond = rows;
 
 	if (form_is_zero(c, &rows) || form_is_zero(c, &bytes))
@@ -389,9 +389,9 @@ static void mv_pv(struct check *c)
 }
 
 /* Where candidates lie: one place, whatever the lengths. */
-static int64_t candidates_at(struct check *c, int word, int slot)
+static int64_t candidates_at(struct check *c, int word, int number)
 {
-	struct form f = form_read(c, word, slot, true);
+	struct form f = form_read(c, word, number, true);
 	int64_t at = form_greatest(c, &f);
 
 	if (form_least(c, &f) != at)
@@ -411,7 +411,7 @@ static void topk(struct check *c, const struct form *cols)
 {
 	struct form pos = FORM(MISC, POS), none = { 0 };
 
-	c->candidates.at = candidates_at(c, FLM_MISC_OUT_W, FLM_MISC_OUT_SLOT);
+	c->candidates.at = candidates_at(c, FLM_MISC_OUT_W, FLM_MISC_OUT_NUMBER);
 	c->candidates.count = FIELD(MISC, IMM);
 	if (!form_is_zero(c, cols) &&
 	    form_end(c, pos, cols, 1, &none, 0, 1) > c->plan->config->vocab)
@@ -426,7 +426,7 @@ static void sample(struct check *c, const struct form *rows, const struct form *
 	if (form_least(c, rows) != 1 || form_greatest(c, rows) != 1 || !rows->max ||
 	    form_least(c, cols) != 1 || form_greatest(c, cols) != 1 || !cols->max)
 		verify_fail(c, "a sample of another size than one");
-	check_candidates(c, candidates_at(c, FLM_MISC_A_W, FLM_MISC_A_SLOT), imm);
+	check_candidates(c, candidates_at(c, FLM_MISC_A_W, FLM_MISC_A_NUMBER), imm);
 	TOUCH(MISC, A, .more = 8 * (int64_t)imm, .align = 4);
 }
 
@@ -557,7 +557,7 @@ void verify_insn(struct check *c, int insn)
 	case FLM_INSN_SYS_TOPK:
 		if (!FIELD(SYS_TOPK, COUNT) || FIELD(SYS_TOPK, COUNT) > FLM_TOPK_MAX)
 			verify_fail(c, "%u candidates", FIELD(SYS_TOPK, COUNT));
-		check_candidates(c, candidates_at(c, FLM_SYS_TOPK_SRC_W, FLM_SYS_TOPK_SRC_SLOT),
+		check_candidates(c, candidates_at(c, FLM_SYS_TOPK_SRC_W, FLM_SYS_TOPK_SRC_NUMBER),
 				 FIELD(SYS_TOPK, COUNT));
 		TOUCH(SYS_TOPK, SRC, .more = 8 * (int64_t)FIELD(SYS_TOPK, COUNT), .align = 4);
 		return;

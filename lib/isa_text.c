@@ -26,7 +26,7 @@ struct insn {
 
 struct operand {
 	const char *name;
-	int insn, kind, word, high, low, slot;
+	int insn, kind, word, high, low, number;
 };
 
 #define INSN(name, op, mode, words, mnemonic, meaning) \
@@ -38,12 +38,12 @@ static const struct insn insns[] = {
 #define FLAG(insn, name, bit, meaning) { #name, FLM_INSN_##insn, KIND_FLAG, 0, bit, bit, -1 },
 #define OPND(insn, name, word, high, low, meaning) \
 	{ #name, FLM_INSN_##insn, KIND_OPND, word, high, low, -1 },
-#define EXPR(insn, name, word, slot, meaning) \
-	{ #name, FLM_INSN_##insn, KIND_EXPR, word, 31, 0, slot },
-#define ADDR(insn, name, word, slot, meaning) \
-	{ #name, FLM_INSN_##insn, KIND_ADDR, word, 31, 0, slot },
-#define SIZE(insn, name, word, slot, meaning) \
-	{ #name, FLM_INSN_##insn, KIND_SIZE, word, 31, 0, slot },
+#define EXPR(insn, name, word, number, meaning) \
+	{ #name, FLM_INSN_##insn, KIND_EXPR, word, 31, 0, number },
+#define ADDR(insn, name, word, number, meaning) \
+	{ #name, FLM_INSN_##insn, KIND_ADDR, word, 31, 0, number },
+#define SIZE(insn, name, word, number, meaning) \
+	{ #name, FLM_INSN_##insn, KIND_SIZE, word, 31, 0, number },
 static const struct operand operands[] = {
 #include <flightllm/isa.def>
 };
@@ -209,7 +209,7 @@ static void print_value(struct line *line, const struct operand *o, const uint32
 	else
 		add(line, "=%d", (int)value);
 	for (unsigned int t = 0; t < FLM_GET_HEAD(words, TERMS); t++, term += 2)
-		if ((int)FLM_GET_TERM(term, SLOT) == o->slot && o->slot >= 0)
+		if ((int)FLM_GET_TERM(term, OPERAND) == o->number && o->number >= 0)
 			add(line, "%+d*%s%u", (int)term[1], sources[FLM_GET_TERM(term, CLASS)],
 			    FLM_GET_TERM(term, INDEX));
 	if (o->kind == KIND_SIZE)
@@ -243,7 +243,7 @@ static int check_terms(int insn, const uint32_t *words, struct line *line)
 		for (size_t i = 0; i < COUNT(operands); i++)
 			has_slot |= operands[i].insn == insn && is_used(&operands[i], words) &&
 				    !must_be_zero(&operands[i], words) &&
-				    operands[i].slot == (int)FLM_GET_TERM(term, SLOT);
+				    operands[i].number == (int)FLM_GET_TERM(term, OPERAND);
 		if (!has_slot || class < FLM_CLASS_LENGTH || class > FLM_CLASS_LOOP ||
 		    FLM_GET_TERM(term, INDEX) > 15 || flm_get(term, 0, 19, 0)) {
 			add(line, "term %u: 0x%08x is none", t, term[0]);
@@ -349,7 +349,7 @@ static int find_mnemonic(struct build *b, const char *word, size_t length)
 }
 
 /* A term behind a constant: +3*loop0. Advances *text. */
-static int parse_term(struct build *b, int slot, const char **text)
+static int parse_term(struct build *b, int number, const char **text)
 {
 	uint32_t *term = b->words + insns[b->insn].words + 2 * b->terms;
 	long long stride;
@@ -372,7 +372,7 @@ static int parse_term(struct build *b, int slot, const char **text)
 	    insns[b->insn].words + 2 * (b->terms + 1) > b->count)
 		return -EINVAL;
 	term[0] = 0;
-	FLM_PUT_TERM(term, SLOT, slot);
+	FLM_PUT_TERM(term, OPERAND, number);
 	FLM_PUT_TERM(term, CLASS, class);
 	FLM_PUT_TERM(term, INDEX, index);
 	term[1] = (uint32_t)stride;
@@ -410,8 +410,8 @@ static int parse_value(struct build *b, const struct operand *o, const char *tex
 	if (flm_put(b->words, o->word, o->high, o->low, base | (uint32_t)value))
 		return -EINVAL;
 	text = end;
-	while (o->slot >= 0 && (*text == '+' || *text == '-'))
-		if (parse_term(b, o->slot, &text))
+	while (o->number >= 0 && (*text == '+' || *text == '-'))
+		if (parse_term(b, o->number, &text))
 			return -EINVAL;
 	if (o->kind == KIND_SIZE) {
 		if (*text != '/')

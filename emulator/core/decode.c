@@ -9,21 +9,21 @@
 #include <pthread.h>
 #include <string.h>
 
-#define SLOTS 16
+#define NUMBERS 16
 #define FIXED_MAX 32
 #define EXPR_MAX (((int64_t)1 << 40) - 1)
 
 enum kind { KIND_OPND, KIND_EXPR, KIND_ADDR, KIND_SIZE };
 
 struct operand {
-	uint8_t insn, kind, word, high, low, slot;
+	uint8_t insn, kind, word, high, low, number;
 };
 
 #define OPND(insn, name, word, high, low, meaning) \
 	{ FLM_INSN_##insn, KIND_OPND, word, high, low, 0 },
-#define EXPR(insn, name, word, slot, meaning) { FLM_INSN_##insn, KIND_EXPR, word, 31, 0, slot },
-#define ADDR(insn, name, word, slot, meaning) { FLM_INSN_##insn, KIND_ADDR, word, 31, 0, slot },
-#define SIZE(insn, name, word, slot, meaning) { FLM_INSN_##insn, KIND_SIZE, word, 31, 0, slot },
+#define EXPR(insn, name, word, number, meaning) { FLM_INSN_##insn, KIND_EXPR, word, 31, 0, number },
+#define ADDR(insn, name, word, number, meaning) { FLM_INSN_##insn, KIND_ADDR, word, 31, 0, number },
+#define SIZE(insn, name, word, number, meaning) { FLM_INSN_##insn, KIND_SIZE, word, 31, 0, number },
 static const struct operand operands[] = {
 #include <flightllm/isa.def>
 };
@@ -46,7 +46,7 @@ static struct shape {
 	unsigned int count;
 	uint32_t allowed[FIXED_MAX];	/* bits that some operand covers, by word */
 	unsigned int flags;
-	int8_t operand_of[SLOTS];	/* -1: no such slot */
+	int8_t operand_of[NUMBERS];	/* -1: no such number */
 } shapes[FLM_INSNS];
 static int8_t insn_of[16][128];		/* [op][mode], -1: none */
 
@@ -75,7 +75,7 @@ static void build(void)
 		if (!shape->count)
 			shape->first = o;
 		if (o->kind != KIND_OPND)
-			shape->operand_of[o->slot] = (int8_t)shape->count;
+			shape->operand_of[o->number] = (int8_t)shape->count;
 		shape->allowed[o->word] |= 0xffffffffu >> (31 - (o->high - o->low)) << o->low;
 		if (o->kind == KIND_SIZE)
 			shape->allowed[o->word + 1] = 0xffffffff;
@@ -106,19 +106,19 @@ static bool is_within(uint32_t value, uint32_t low, uint32_t high)
 	return value >= low && value <= high;
 }
 
-/* A MISC names only operands that its operation uses. `slots`: those that terms name. */
-static bool misc_is_clean(const uint32_t *words, const struct insn *insn, uint32_t slots)
+/* A MISC names only operands that its operation uses. `numbers`: those that terms name. */
+static bool misc_is_clean(const uint32_t *words, const struct insn *insn, uint32_t numbers)
 {
 	unsigned int uses = misc_uses[insn->mode], flags = 0;
 	static const struct {
-		uint8_t use, word, words, slot;
+		uint8_t use, word, words, number;
 	} rows[] = {
-		{ FLM_USE_A, FLM_MISC_A_W, 2, FLM_MISC_A_SLOT },
-		{ FLM_USE_B, FLM_MISC_B_W, 2, FLM_MISC_B_SLOT },
-		{ FLM_USE_C, FLM_MISC_C_W, 2, FLM_MISC_C_SLOT },
-		{ FLM_USE_OUT, FLM_MISC_OUT_W, 2, FLM_MISC_OUT_SLOT },
-		{ FLM_USE_IMM, FLM_MISC_IMM_W, 1, SLOTS },
-		{ FLM_USE_POS, FLM_MISC_POS_W, 1, FLM_MISC_POS_SLOT },
+		{ FLM_USE_A, FLM_MISC_A_W, 2, FLM_MISC_A_NUMBER },
+		{ FLM_USE_B, FLM_MISC_B_W, 2, FLM_MISC_B_NUMBER },
+		{ FLM_USE_C, FLM_MISC_C_W, 2, FLM_MISC_C_NUMBER },
+		{ FLM_USE_OUT, FLM_MISC_OUT_W, 2, FLM_MISC_OUT_NUMBER },
+		{ FLM_USE_IMM, FLM_MISC_IMM_W, 1, NUMBERS },
+		{ FLM_USE_POS, FLM_MISC_POS_W, 1, FLM_MISC_POS_NUMBER },
 	};
 	size_t i;
 
@@ -137,14 +137,14 @@ static bool misc_is_clean(const uint32_t *words, const struct insn *insn, uint32
 		if (uses & rows[i].use)
 			continue;
 		if (words[rows[i].word] || (rows[i].words == 2 && words[rows[i].word + 1]) ||
-		    slots >> rows[i].slot & 1)
+		    numbers >> rows[i].number & 1)
 			return false;
 	}
 	return true;
 }
 
 /* Limits that are part of the encoding but that no row can say. */
-static bool limits_hold(const uint32_t *words, const struct insn *insn, uint32_t slots)
+static bool limits_hold(const uint32_t *words, const struct insn *insn, uint32_t numbers)
 {
 	switch (insn->kind) {
 	case FLM_INSN_LD_KV:
@@ -166,7 +166,7 @@ static bool limits_hold(const uint32_t *words, const struct insn *insn, uint32_t
 	case FLM_INSN_SYS_TOPK:
 		return is_within(FLM_GET(words, SYS_TOPK, COUNT), 1, FLM_TOPK_MAX);
 	case FLM_INSN_MISC:
-		return misc_is_clean(words, insn, slots);
+		return misc_is_clean(words, insn, numbers);
 	default:
 		return true;
 	}
@@ -209,15 +209,15 @@ static bool take_constants(const uint32_t *words, const struct shape *shape, str
 
 /* Adds the terms; |stride * source| < 2^55, so 31 of them cannot overflow. */
 static bool add_terms(const uint32_t *terms, unsigned int count, const struct shape *shape,
-		      const struct sources *sources, struct insn *insn, uint32_t *slots)
+		      const struct sources *sources, struct insn *insn, uint32_t *numbers)
 {
 	unsigned int i;
 
 	for (i = 0; i < count; i++, terms += 2) {
-		unsigned int slot = FLM_GET_TERM(terms, SLOT), index = FLM_GET_TERM(terms, INDEX);
+		unsigned int number = FLM_GET_TERM(terms, OPERAND), index = FLM_GET_TERM(terms, INDEX);
 		uint32_t source;
 
-		if (terms[0] & 0xfffff || shape->operand_of[slot] < 0)
+		if (terms[0] & 0xfffff || shape->operand_of[number] < 0)
 			return false;
 		switch (FLM_GET_TERM(terms, CLASS)) {
 		case FLM_CLASS_LENGTH:
@@ -238,8 +238,8 @@ static bool add_terms(const uint32_t *terms, unsigned int count, const struct sh
 		default:
 			return false;
 		}
-		insn->value[shape->operand_of[slot]].offset += (int64_t)(int32_t)terms[1] * source;
-		*slots |= 1u << slot;
+		insn->value[shape->operand_of[number]].offset += (int64_t)(int32_t)terms[1] * source;
+		*numbers |= 1u << number;
 	}
 	return true;
 }
@@ -323,7 +323,7 @@ enum flm_fault decode(const uint32_t *words, uint32_t left, unsigned int unit,
 {
 	unsigned int op, terms, fixed;
 	const struct shape *shape;
-	uint32_t slots = 0;
+	uint32_t numbers = 0;
 	int kind;
 
 	if (!left)
@@ -352,8 +352,8 @@ enum flm_fault decode(const uint32_t *words, uint32_t left, unsigned int unit,
 	if (insn->words > left || insn->flags & ~shape->flags)
 		return FLM_FAULT_OPCODE;
 	if (!take_constants(words, shape, insn) ||
-	    !add_terms(words + fixed, terms, shape, sources, insn, &slots) ||
-	    !limits_hold(words, insn, slots))
+	    !add_terms(words + fixed, terms, shape, sources, insn, &numbers) ||
+	    !limits_hold(words, insn, numbers))
 		return FLM_FAULT_OPCODE;
 	settle_values(words, shape, insn);
 	return FLM_FAULT_NONE;

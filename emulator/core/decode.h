@@ -19,9 +19,9 @@
 /* A dense number for each operand; the instruction's own comes before those of its operands. */
 #define INSN(name, op, mode, words, mnemonic, meaning) DECODE_##name,
 #define OPND(insn, name, word, high, low, meaning) DECODE_##insn##_##name,
-#define EXPR(insn, name, word, slot, meaning) DECODE_##insn##_##name,
-#define ADDR(insn, name, word, slot, meaning) DECODE_##insn##_##name,
-#define SIZE(insn, name, word, slot, meaning) DECODE_##insn##_##name,
+#define EXPR(insn, name, word, number, meaning) DECODE_##insn##_##name,
+#define ADDR(insn, name, word, number, meaning) DECODE_##insn##_##name,
+#define SIZE(insn, name, word, number, meaning) DECODE_##insn##_##name,
 enum {
 #include <flightllm/isa.def>
 	DECODE_ROWS

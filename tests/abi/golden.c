@@ -149,7 +149,7 @@ static void walk(void)
 				     terms < 31; terms++) {
 					uint32_t *t = words + insns[k].words + 2 * terms;
 
-					FLM_PUT_TERM(t, SLOT, rows[r].slot);
+					FLM_PUT_TERM(t, OPERAND, rows[r].slot);
 					FLM_PUT_TERM(t, CLASS, 1 + next(&state) % 3);
 					FLM_PUT_TERM(t, INDEX, next(&state) % 16);
 					t[1] = next(&state);

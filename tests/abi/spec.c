@@ -21,8 +21,8 @@
 
 static void print_registers(FILE *to)
 {
-	fputs("| offset | bits | bank | access | reset | name | meaning |\n|---|---|---|---|---|---|---|\n",
-	      to);
+	fputs("| offset | bits | bank | access | reset | name | meaning |\n"
+	      "|---|---|---|---|---|---|---|\n", to);
 #define REG(name, offset, bank, access, reset, meaning) \
 	fprintf(to, "| 0x%03x | 32 | %s | %s | 0x%x | %s | %s |\n", (unsigned int)(offset), #bank, \
 		#access, (unsigned int)(reset), #name, meaning);
@@ -39,18 +39,18 @@ static void print_instructions(FILE *to)
 #define INSN(name, op, mode, words, mnemonic, meaning) \
 	fprintf(to, "\n**%s** `%s`: operation 0x%x, mode %d, %d words:\n%s\n\n", #name, mnemonic, \
 		op, mode, words, meaning); \
-	fputs("| operand | word | bits | kind | slot | meaning |\n|---|---|---|---|---|---|\n", to);
+	fputs("| operand | word | bits | kind | number | meaning |\n|---|---|---|---|---|---|\n", to);
 #define FLAG(insn, name, bit, meaning) \
 	fprintf(to, "| %s | 0 | %d | flag | | %s |\n", #name, bit, meaning);
 #define OPND(insn, name, word, high, low, meaning) \
 	fprintf(to, "| %s | %d | %d:%d | OPND | | %s |\n", #name, word, high, low, meaning);
-#define EXPR(insn, name, word, slot, meaning) \
-	fprintf(to, "| %s | %d | 31:0 | EXPR | %d | %s |\n", #name, word, slot, meaning);
-#define ADDR(insn, name, word, slot, meaning) \
-	fprintf(to, "| %s | %d | 31:0 | ADDR | %d | %s |\n", #name, word, slot, meaning);
-#define SIZE(insn, name, word, slot, meaning) \
+#define EXPR(insn, name, word, number, meaning) \
+	fprintf(to, "| %s | %d | 31:0 | EXPR | %d | %s |\n", #name, word, number, meaning);
+#define ADDR(insn, name, word, number, meaning) \
+	fprintf(to, "| %s | %d | 31:0 | ADDR | %d | %s |\n", #name, word, number, meaning);
+#define SIZE(insn, name, word, number, meaning) \
 	fprintf(to, "| %s | %d, MAX %d | 31:0 | SIZE | %d | %s |\n", #name, word, (word) + 1, \
-		slot, meaning);
+		number, meaning);
 #include <flightllm/isa.def>
 }
 

@@ -243,7 +243,7 @@ static const char *mutate(struct plan *p, unsigned int kind)
 		for (uint32_t i = 0; i < FLM_GET_HEAD(w, TERMS); i++) {
 			uint32_t *term = w + FLM_WORDS_ST_KV + 2 * i;
 
-			if (FLM_GET_TERM(term, SLOT) == FLM_ST_KV_FIRST_SLOT)
+			if (FLM_GET_TERM(term, OPERAND) == FLM_ST_KV_FIRST_NUMBER)
 				term[1] = 0;
 		}
 		return "a store at the first position";

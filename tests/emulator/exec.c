@@ -199,11 +199,11 @@ static void test_encoding(void)
 	ok(run() == FLM_FAULT_OPCODE, "an operand that the operation does not use is refused");
 	begin(1);
 	program("@misc\n" FILL " out=act:0+0*len0");
-	SET_TERM(fill_term, SLOT, FLM_MISC_POS_SLOT);
+	SET_TERM(fill_term, OPERAND, FLM_MISC_POS_NUMBER);
 	ok(run() == FLM_FAULT_OPCODE, "a term of such an operand is refused");
 	begin(1);
 	program("@misc\n" FILL " out=act:0+0*len0");
-	SET_TERM(fill_term, SLOT, 7);
+	SET_TERM(fill_term, OPERAND, 7);
 	ok(run() == FLM_FAULT_OPCODE, "a term of a slot that does not exist is refused");
 	for (i = 0; i < 8; i++) {
 		begin(1);

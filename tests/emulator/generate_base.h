@@ -307,15 +307,15 @@ static struct gen_region gen_place(struct gen *g, struct stream *s, unsigned int
 }
 
 #define GEN_IN(g, s, insn, operand, bytes, align) \
-	gen_place(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_SLOT, -1, bytes, \
+	gen_place(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_NUMBER, -1, bytes, \
 		  align, false)
 #define GEN_OUT(g, s, insn, operand, bytes, align) \
-	gen_place(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_SLOT, -1, bytes, \
+	gen_place(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_NUMBER, -1, bytes, \
 		  align, true)
 #define GEN_SIZE(g, s, insn, operand, n, may_vary) \
-	gen_size(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_SLOT, n, may_vary)
+	gen_size(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_NUMBER, n, may_vary)
 #define GEN_EXPR(g, s, insn, operand, value, slack, step) \
-	gen_value(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_SLOT, value, slack, \
+	gen_value(g, s, FLM_##insn##_##operand##_W, FLM_##insn##_##operand##_NUMBER, value, slack, \
 		  step, false)
 
 /* A pitch of rows that are read: they may overlap or be the same. */

@@ -364,7 +364,7 @@ static void gen_misc(struct gen *g, unsigned int mode)
 					pos - INT32_MAX < INT32_MAX ? pos - INT32_MAX : INT32_MAX;
 
 				/* core register 1 is one in all cores */
-				term(s, FLM_MISC_POS_SLOT, FLM_CLASS_CORE, 1, (int32_t)part);
+				term(s, FLM_MISC_POS_NUMBER, FLM_CLASS_CORE, 1, (int32_t)part);
 				pos -= part;
 			}
 		} else {
@@ -382,7 +382,7 @@ static void gen_misc(struct gen *g, unsigned int mode)
 		pitch = !has_c_rows ? 0 : is_output ? gen_out_pitch(g, c_bytes, 4) :
 			gen_in_pitch(g, c_bytes, c_align);
 		SET(w, MISC, C_PITCH, pitch);
-		gen_place(g, s, FLM_MISC_C_W, FLM_MISC_C_SLOT, -1, gen_span(rows, pitch, c_bytes),
+		gen_place(g, s, FLM_MISC_C_W, FLM_MISC_C_NUMBER, -1, gen_span(rows, pitch, c_bytes),
 			  c_align, is_output);
 	}
 	is_same = has_a && out_align == 4 && a_bytes == out_bytes && gen_chance(g, 3);
@@ -396,7 +396,7 @@ static void gen_misc(struct gen *g, unsigned int mode)
 		SET(w, MISC, A, w[FLM_MISC_OUT_W]);
 		SET(w, MISC, A_PITCH, pitch);
 		for (i = s->count; before < i; before += 2)
-			term(s, FLM_MISC_A_SLOT, FLM_GET_TERM(s->words + before, CLASS),
+			term(s, FLM_MISC_A_NUMBER, FLM_GET_TERM(s->words + before, CLASS),
 			     FLM_GET_TERM(s->words + before, INDEX), (int32_t)s->words[before + 1]);
 		gen_cover(g, GEN_IN_PLACE);
 	} else {

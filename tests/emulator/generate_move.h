@@ -172,7 +172,7 @@ static void gen_logits(struct gen *g)
 
 	cols = gen_between(g, 1, most);
 	col = gen_below(g, most - cols + 1);
-	term(s, FLM_ST_LOGITS_COL_SLOT, FLM_CLASS_CORE, 0, (int32_t)most);
+	term(s, FLM_ST_LOGITS_COL_NUMBER, FLM_CLASS_CORE, 0, (int32_t)most);
 	pitch = gen_in_pitch(g, 4 * cols, 4);
 	GEN_EXPR(g, s, ST_LOGITS, ROW, gen_below(g, g->lengths[FLM_LENGTH_TOKENS] + 2), 0, 1);
 	GEN_SIZE(g, s, ST_LOGITS, ROWS, rows, true);
@@ -196,7 +196,7 @@ static void gen_share(struct gen *g)
 	SET(w, ST_LINEAR, SRC, FLM_CHIP(FLM_BUFFER_GLB, gen_below(g, 1000)));
 	SET_SIZE(w, ST_LINEAR, ROWS, 1);
 	SET_SIZE(w, ST_LINEAR, BYTES, gen_between(g, 1, slice));
-	term(s, FLM_ST_LINEAR_OFF_SLOT, FLM_CLASS_CORE, 0, (int32_t)slice);
+	term(s, FLM_ST_LINEAR_OFF_NUMBER, FLM_CLASS_CORE, 0, (int32_t)slice);
 	gen_count(g, FLM_INSN_ST_LINEAR);
 	GEN_INSN(g, SYS, SYS_BARRIER);
 	w = GEN_INSN(g, LD, LD_LINEAR);

@@ -8,7 +8,7 @@
  *	uint32_t *w = EMIT(&streams[FLM_UNIT_MISC], MISC);
  *
  *	SET(w, MISC, A, FLM_CHIP(FLM_BUFFER_ACT, 64));
- *	term(&streams[FLM_UNIT_MISC], FLM_MISC_A_SLOT, FLM_CLASS_LOOP, 0, 16);
+ *	term(&streams[FLM_UNIT_MISC], FLM_MISC_A_NUMBER, FLM_CLASS_LOOP, 0, 16);
  *	emit_end(&streams[FLM_UNIT_MISC]);
  */
 #ifndef TESTS_EMULATOR_STREAM_H
@@ -77,7 +77,7 @@ static inline void term(struct stream *s, unsigned int slot, unsigned int class,
 		abort();
 	w[0] = 0;
 	w[1] = (uint32_t)stride;
-	if (FLM_PUT_TERM(w, SLOT, slot) || FLM_PUT_TERM(w, CLASS, class) ||
+	if (FLM_PUT_TERM(w, OPERAND, slot) || FLM_PUT_TERM(w, CLASS, class) ||
 	    FLM_PUT_TERM(w, INDEX, index) ||
 	    FLM_PUT_HEAD(head, TERMS, FLM_GET_HEAD(head, TERMS) + 1))
 		abort();

@@ -65,7 +65,7 @@ static inline void term(struct words *s, uint32_t slot, uint32_t class, uint32_t
 	uint32_t *head = s->w + s->last, *w = s->w + s->count;
 
 	memset(w, 0, 2 * sizeof(*w));
-	must(FLM_PUT_TERM(w, SLOT, slot) || FLM_PUT_TERM(w, CLASS, class) ||
+	must(FLM_PUT_TERM(w, OPERAND, slot) || FLM_PUT_TERM(w, CLASS, class) ||
 	     FLM_PUT_TERM(w, INDEX, index), "term");
 	w[1] = stride;
 	s->count += 2;

@@ -79,7 +79,7 @@ static bool has_term(const uint32_t *words, int insn, uint32_t slot)
 	uint32_t i;
 
 	for (i = 0; i < FLM_GET_HEAD(words, TERMS); i++) {
-		if (FLM_GET_TERM(words + rows[insn].words + 2 * i, SLOT) == slot)
+		if (FLM_GET_TERM(words + rows[insn].words + 2 * i, OPERAND) == slot)
 			return true;
 	}
 	return false;
@@ -102,24 +102,24 @@ static int check_misc(const uint32_t *words)
 	if (mode == FLM_MISC_SOFTMAX && !(flags & FLM_MISC_MASK))
 		uses &= ~FLM_USE_B;
 	if (!(uses & FLM_USE_A) && (FLM_GET(words, MISC, A) || FLM_GET(words, MISC, A_PITCH) ||
-				    has_term(words, FLM_INSN_MISC, FLM_MISC_A_SLOT)))
+				    has_term(words, FLM_INSN_MISC, FLM_MISC_A_NUMBER)))
 		return FLM_FAULT_OPCODE;
 	if (!(uses & FLM_USE_B) && (FLM_GET(words, MISC, B) || FLM_GET(words, MISC, B_PITCH) ||
-				    has_term(words, FLM_INSN_MISC, FLM_MISC_B_SLOT)))
+				    has_term(words, FLM_INSN_MISC, FLM_MISC_B_NUMBER)))
 		return FLM_FAULT_OPCODE;
 	if (!(uses & FLM_USE_C) && (FLM_GET(words, MISC, C) || FLM_GET(words, MISC, C_PITCH) ||
-				    has_term(words, FLM_INSN_MISC, FLM_MISC_C_SLOT)))
+				    has_term(words, FLM_INSN_MISC, FLM_MISC_C_NUMBER)))
 		return FLM_FAULT_OPCODE;
 	if (mode == FLM_MISC_LAYERNORM && FLM_GET(words, MISC, C_PITCH))
 		return FLM_FAULT_OPCODE;
 	if (!(uses & FLM_USE_OUT) &&
 	    (FLM_GET(words, MISC, OUT) || FLM_GET(words, MISC, OUT_PITCH) ||
-	     has_term(words, FLM_INSN_MISC, FLM_MISC_OUT_SLOT)))
+	     has_term(words, FLM_INSN_MISC, FLM_MISC_OUT_NUMBER)))
 		return FLM_FAULT_OPCODE;
 	if (!(uses & FLM_USE_IMM) && FLM_GET(words, MISC, IMM))
 		return FLM_FAULT_OPCODE;
 	if (!(uses & FLM_USE_POS) && (FLM_GET(words, MISC, POS) ||
-				      has_term(words, FLM_INSN_MISC, FLM_MISC_POS_SLOT)))
+				      has_term(words, FLM_INSN_MISC, FLM_MISC_POS_NUMBER)))
 		return FLM_FAULT_OPCODE;
 	return FLM_FAULT_NONE;
 }
@@ -207,7 +207,7 @@ static int check_encoding(const struct machine *m, const struct unit *u, int uni
 		const uint32_t *term = words + row->words + 2 * i;
 		uint32_t index = FLM_GET_TERM(term, INDEX);
 
-		if (row->slot[FLM_GET_TERM(term, SLOT)].kind == SLOT_NONE || term[0] & 0xfffff)
+		if (row->slot[FLM_GET_TERM(term, OPERAND)].kind == SLOT_NONE || term[0] & 0xfffff)
 			return FLM_FAULT_OPCODE;
 		switch (FLM_GET_TERM(term, CLASS)) {
 		case FLM_CLASS_LENGTH:
@@ -246,19 +246,19 @@ static bool is_unused(const struct ref_insn *in, uint32_t slot)
 	switch (in->insn) {
 	case FLM_INSN_LD_KV:
 		return !(in->flags & FLM_LD_KV_MASK) &&
-		       (slot == FLM_LD_KV_QUERY_SLOT || slot == FLM_LD_KV_QUERIES_SLOT);
+		       (slot == FLM_LD_KV_QUERY_NUMBER || slot == FLM_LD_KV_QUERIES_NUMBER);
 	case FLM_INSN_MM_QK:
 		return !(in->flags & FLM_MM_QK_MASK) &&
-		       (slot == FLM_MM_QK_QUERY_SLOT || slot == FLM_MM_QK_KEY_SLOT);
+		       (slot == FLM_MM_QK_QUERY_NUMBER || slot == FLM_MM_QK_KEY_NUMBER);
 	case FLM_INSN_MM_PV:
 		return !(in->flags & FLM_MM_PV_MASK) &&
-		       (slot == FLM_MM_PV_QUERY_SLOT || slot == FLM_MM_PV_KEY_SLOT);
+		       (slot == FLM_MM_PV_QUERY_NUMBER || slot == FLM_MM_PV_KEY_NUMBER);
 	case FLM_INSN_MV_QK:
 		return !(in->flags & FLM_MV_QK_MASK) &&
-		       (slot == FLM_MV_QK_QUERY_SLOT || slot == FLM_MV_QK_KEY_SLOT);
+		       (slot == FLM_MV_QK_QUERY_NUMBER || slot == FLM_MV_QK_KEY_NUMBER);
 	case FLM_INSN_MV_PV:
 		return !(in->flags & FLM_MV_PV_MASK) &&
-		       (slot == FLM_MV_PV_QUERY_SLOT || slot == FLM_MV_PV_KEY_SLOT);
+		       (slot == FLM_MV_PV_QUERY_NUMBER || slot == FLM_MV_PV_KEY_NUMBER);
 	default:
 		return false;
 	}
@@ -283,7 +283,7 @@ static int evaluate(const struct machine *m, int core, const struct unit *u, str
 	for (i = 0; i < FLM_GET_HEAD(in->words, TERMS); i++) {
 		const uint32_t *term = in->words + row->words + 2 * i;
 
-		in->slot[FLM_GET_TERM(term, SLOT)].value +=
+		in->slot[FLM_GET_TERM(term, OPERAND)].value +=
 			(int64_t)(int32_t)term[1] * source(m, core, u, term);
 	}
 	for (i = 0; i < 16; i++) {

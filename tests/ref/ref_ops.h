@@ -27,8 +27,8 @@ struct ref_insn {
 	struct ref_fault *fault;	/* the core's; segment and offset where they matter */
 };
 
-#define VALUE(in, insn, operand) ((in)->slot[FLM_##insn##_##operand##_SLOT].value)
-#define PLACE(in, insn, operand) ((in)->slot[FLM_##insn##_##operand##_SLOT])
+#define VALUE(in, insn, operand) ((in)->slot[FLM_##insn##_##operand##_NUMBER].value)
+#define PLACE(in, insn, operand) ((in)->slot[FLM_##insn##_##operand##_NUMBER])
 #define FIELD(in, insn, operand) FLM_GET((in)->words, insn, operand)
 
 /* Bytes of a segment of the instruction's core; a kind of fault if they are not all there. */

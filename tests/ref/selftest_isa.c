@@ -368,11 +368,11 @@ static void test_stream(void)
 	SET(ld, LD_LINEAR, DST, FLM_CHIP(FLM_BUFFER_GLB, 16));
 	SIZE(ld, LD_LINEAR, ROWS, 1);
 	SET(ld, LD_LINEAR, BYTES_MAX, 8);
-	term(ld, FLM_LD_LINEAR_OFF_SLOT, FLM_CLASS_LOOP, 0, 8);
-	term(ld, FLM_LD_LINEAR_DST_SLOT, FLM_CLASS_LOOP, 0, 8);
-	term(ld, FLM_LD_LINEAR_DST_SLOT, FLM_CLASS_LOOP, 1, 64);
-	term(ld, FLM_LD_LINEAR_BYTES_SLOT, FLM_CLASS_LENGTH, 9, 1);
-	term(ld, FLM_LD_LINEAR_BYTES_SLOT, FLM_CLASS_LOOP, 0, -8);
+	term(ld, FLM_LD_LINEAR_OFF_NUMBER, FLM_CLASS_LOOP, 0, 8);
+	term(ld, FLM_LD_LINEAR_DST_NUMBER, FLM_CLASS_LOOP, 0, 8);
+	term(ld, FLM_LD_LINEAR_DST_NUMBER, FLM_CLASS_LOOP, 1, 64);
+	term(ld, FLM_LD_LINEAR_BYTES_NUMBER, FLM_CLASS_LENGTH, 9, 1);
+	term(ld, FLM_LD_LINEAR_BYTES_NUMBER, FLM_CLASS_LOOP, 0, -8);
 	tokens(ld, 0, 1u << FLM_UNIT_ST);
 	end_loop(ld, inner);
 	end_loop(ld, outer);
@@ -473,12 +473,12 @@ static void test_faults(void)
 	faults(FLM_FAULT_BUFFER, FLM_UNIT_LD, 0, "one byte beyond a buffer");
 	start(1);
 	ld_row(1, 0, 0, 16);
-	term(ld, FLM_LD_LINEAR_DST_SLOT, FLM_CLASS_CORE, 3, -1);
+	term(ld, FLM_LD_LINEAR_DST_NUMBER, FLM_CLASS_CORE, 3, -1);
 	isa.core[0].reg[3] = 1;
 	faults(FLM_FAULT_BUFFER, FLM_UNIT_LD, 0, "one byte before a buffer");
 	start(1);
 	ld_row(1, 0, 0, 16);
-	term(ld, FLM_LD_LINEAR_OFF_SLOT, FLM_CLASS_CORE, 3, -1);
+	term(ld, FLM_LD_LINEAR_OFF_NUMBER, FLM_CLASS_CORE, 3, -1);
 	isa.core[0].reg[3] = 1;
 	faults(FLM_FAULT_BOUND, FLM_UNIT_LD, 0, "an offset below zero");
 	start(1);
@@ -675,7 +675,7 @@ static void test_exchange(void)
 	SET(sys, SYS_GATHER, DST_PITCH, 16);
 	SIZE(sys, SYS_GATHER, ROWS, 2);
 	SIZE(sys, SYS_GATHER, BYTES, 4);
-	term(sys, FLM_SYS_GATHER_DST_SLOT, FLM_CLASS_CORE, 0, 4);
+	term(sys, FLM_SYS_GATHER_DST_NUMBER, FLM_CLASS_CORE, 0, 4);
 	ADD(sys, SYS_MAX);
 	SET(sys, SYS_MAX, SRC, 0x100);
 	SIZE(sys, SYS_MAX, COUNT, 2);
@@ -748,7 +748,7 @@ static void test_faults_of_several(void)
 	SET(ld, LD_LINEAR, SEG, 1);
 	SIZE(ld, LD_LINEAR, ROWS, 1);
 	SIZE(ld, LD_LINEAR, BYTES, 1);
-	term(ld, FLM_LD_LINEAR_OFF_SLOT, FLM_CLASS_CORE, 2, -1);
+	term(ld, FLM_LD_LINEAR_OFF_NUMBER, FLM_CLASS_CORE, 2, -1);
 	fault_late();
 	run();
 	ok(is_fault(FLM_FAULT_SEGMENT, 0, FLM_UNIT_ST, 0) && fault.segment == 9,

@@ -107,7 +107,7 @@ enum {
  * stride, signed.
  */
 enum {
-	FLM_TERM_SLOT_HI = 31,	FLM_TERM_SLOT_LO = 28,	/* operand that the term belongs to */
+	FLM_TERM_OPERAND_HI = 31, FLM_TERM_OPERAND_LO = 28, /* operand that the term belongs to */
 	FLM_TERM_CLASS_HI = 27,	FLM_TERM_CLASS_LO = 25,	/* enum flm_class */
 	FLM_TERM_INDEX_HI = 24,	FLM_TERM_INDEX_LO = 20,	/* which of the class */
 };
@@ -126,16 +126,16 @@ enum {
 	FLM_WORDS_MAX = 32 + 2 * FLM_TERMS_MAX
 };
 
-/* FLM_<insn>_<operand>_W, _HI, _LO: where it lies; _SLOT: what a term calls it. */
+/* FLM_<insn>_<operand>_W, _HI, _LO: where it lies; _NUMBER: what a term calls it. */
 #define OPND(insn, name, word, high, low, meaning) \
 	FLM_##insn##_##name##_W = (word), FLM_##insn##_##name##_HI = (high), \
 	FLM_##insn##_##name##_LO = (low),
-#define EXPR(insn, name, word, slot, meaning) \
+#define EXPR(insn, name, word, number, meaning) \
 	FLM_##insn##_##name##_W = (word), FLM_##insn##_##name##_HI = 31, \
-	FLM_##insn##_##name##_LO = 0, FLM_##insn##_##name##_SLOT = (slot),
-#define ADDR(insn, name, word, slot, meaning) EXPR(insn, name, word, slot, meaning)
-#define SIZE(insn, name, word, slot, meaning) \
-	EXPR(insn, name, word, slot, meaning) \
+	FLM_##insn##_##name##_LO = 0, FLM_##insn##_##name##_NUMBER = (number),
+#define ADDR(insn, name, word, number, meaning) EXPR(insn, name, word, number, meaning)
+#define SIZE(insn, name, word, number, meaning) \
+	EXPR(insn, name, word, number, meaning) \
 	FLM_##insn##_##name##_MAX_W = (word) + 1, FLM_##insn##_##name##_MAX_HI = 31, \
 	FLM_##insn##_##name##_MAX_LO = 0,
 #define FLAG(insn, name, bit, meaning) FLM_##insn##_##name = 1 << (bit),
