@@ -41,7 +41,7 @@ static void sampling_job(struct rig *r, uint32_t cores, uint32_t generate)
 
 /* ---- Fields ---- */
 
-enum { SLOT, RECORD, ROW, PROGRAM };
+enum { SLOT, RECORD, ROW, PROGRAM, GENERATION, SEGMENT, STATUS };
 
 static const struct {
 	const char *what;
@@ -181,56 +181,62 @@ static void fields(struct bench *b)
 	   le64toh(r->status->seqno) == r->seqno - 1, "a seqno that does not ascend: word 8");
 }
 
-/* Two things are wrong, or one ends the job before the other is looked at. */
+/*
+ * Two things are wrong, or one ends the job before the other is looked at; or what a slot's tables
+ * say is wrong. Row i is run as seqno i + 1, which is what STATUS is told to stop.
+ */
+static const struct {
+	const char *what;
+	struct {
+		unsigned int where, at, bytes;
+		uint64_t value;
+	} fields[4];
+	unsigned int status, fault, word;
+	bool names_segment;
+} ordered[] = {
+	{ "no segments in the generation's row: BLOCK, before a program that is not aligned",
+	  { { GENERATION, 12, 4, 0 }, { SLOT, 16, 8, 32 } }, 5, 5, 4, false },
+	{ "a reserved word in it: BLOCK", { { GENERATION, 28, 4, 1 } }, 5, 5, 4, false },
+	{ "tables that are not lent: DMA", { { GENERATION, 0, 8, 0x1000 } }, 5, 6, 4, false },
+	{ "an unknown right on the record's segment: BLOCK", { { SEGMENT, 21, 1, 11 } },
+	  5, 5, 0, true },
+	{ "an unknown flag in a slot that is to stop: SLOT",
+	  { { SLOT, 0, 4, 0x31 }, { STATUS, 2048, 8, 5 } }, 5, 1, 0, false },
+	{ "a slot that is to stop, of a generation that is not there: STOPPED",
+	  { { SLOT, 4, 4, 2 }, { STATUS, 2048, 8, 6 } }, 2, 0, 0, false },
+	{ "a pass that does not fit, with TOKENS out of bounds: KV_FULL",
+	  { { ROW, 4, 4, 60 }, { ROW, 16, 2, 1 }, { ROW, 20, 4, 1 },
+	    { PROGRAM, 64 + 8 + 4, 4, 1 } }, 4, 0, 0, false },
+};
+
 static void orders(struct bench *b)
 {
 	struct rig *r = bench_rig(b, FLM_QUEUE_COMPUTE, 1, 1000);
-	const uint64_t tables = r->page[1].tables;
+	const struct flm_generation generation = r->page[1];
+	const struct flm_segment_row segment = r->tables[1];
 	const struct flm_done *done;
 	struct flm_slot slot;
 
-	for (unsigned int i = 0; i < 7; i++) {
-		static const struct {
-			unsigned int status, fault, word;
-			const char *what;
-		} rows[] = {
-			{ 5, 5, 4, "no segments in the generation's row: BLOCK, before a program "
-			  "that is not aligned" },
-			{ 5, 5, 4, "a reserved word in it: BLOCK" },
-			{ 5, 6, 4, "tables that are not lent: DMA" },
-			{ 5, 5, 0, "an unknown right on the record's segment: BLOCK" },
-			{ 5, 1, 0, "an unknown flag in a slot that is to stop: SLOT" },
-			{ 2, 0, 0, "a slot that is to stop, of a generation that is not there: "
-			  "STOPPED" },
-			{ 4, 0, 0, "a pass that does not fit, with TOKENS out of bounds: KV_FULL" },
+	for (unsigned int i = 0; i < sizeof(ordered) / sizeof(ordered[0]); i++) {
+		uint8_t *places[] = {
+			(uint8_t *)&slot, r->job, r->job + 256, r->program,
+			(uint8_t *)&r->page[1], (uint8_t *)&r->tables[1], (uint8_t *)r->status,
 		};
 
 		sampling_job(r, 1, 4);
 		slot = bench_slot(r);
-		r->page[1].segments = htole32(i == 0 ? 0 : SEGMENTS);
-		slot.program = htole64(i == 0 ? 32 : 0);
-		r->page[1].reserved[3] = i == 1;
-		r->page[1].tables = i == 2 ? htole64(0x1000) : tables;
-		bench_bind(b, r, 1, FLM_REGION_HOST, bus(b, r->job), 65536,
-			   FLM_RIGHT_R | FLM_RIGHT_W | (i == 3 ? 8 : 0));
-		if (i == 4)
-			slot.flags |= htole32(0x20);
-		if (i == 5)
-			slot.generation = htole32(2);
-		r->status->stop = i == 4 || i == 5 ? slot.seqno : 0;
-		if (i == 6) {
-			row_of(r)->kv_length = htole32(60);
-			row_of(r)->page_segment = htole16(1);
-			row_of(r)->page_count = htole32(1);
-			((struct flm_program *)(void *)r->program)->bounds[FLM_LENGTH_TOKENS].max =
-				htole32(1);
-		}
+		r->page[1] = generation;
+		r->tables[1] = segment;
+		r->status->stop = 0;
+		for (unsigned int f = 0; f < 4; f++)
+			memcpy(places[ordered[i].fields[f].where] + ordered[i].fields[f].at,
+			       &ordered[i].fields[f].value, ordered[i].fields[f].bytes);
 		bench_post(b, r, &slot);
 		done = bench_wait(r, r->tail);
-		ok(done && le32toh(done->status) == rows[i].status &&
-		   done->fault == rows[i].fault && le32toh(done->word) == rows[i].word &&
-		   !done->segment == (i != 3),
-		   "%s (status %u, fault %u, word %u)", rows[i].what,
+		ok(done && le32toh(done->status) == ordered[i].status &&
+		   done->fault == ordered[i].fault && le32toh(done->word) == ordered[i].word &&
+		   !done->segment == !ordered[i].names_segment,
+		   "%s (status %u, fault %u, word %u)", ordered[i].what,
 		   done ? le32toh(done->status) : 0, done ? done->fault : 0,
 		   done ? le32toh(done->word) : 0);
 	}
