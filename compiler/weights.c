@@ -232,7 +232,8 @@ static void run_tasks(struct work *w)
 		has_bar = false;
 	for (unsigned int i = 0; i < o->threads; i++)
 		if (pthread_create(&threads[i], NULL, worker, w))
-			die("%u threads: they cannot be started; use --threads with less", o->threads);
+			die("%u threads: they cannot be started; use --threads with less",
+			    o->threads);
 	for (unsigned int i = 0; i < o->threads; i++)
 		pthread_join(threads[i], NULL);
 	atomic_store(&w->is_over, true);

@@ -366,27 +366,32 @@ static int layer(struct float_model *fm, uint32_t index)
 	snprintf(fm->layer, sizeof(fm->layer), "model.layers.%u.", index);
 	ret = norm(fm, at, "input_layernorm.weight");
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.q_proj", bias[CHECKPOINT_Q], false,
-						   fm->normed, fm->q, fm->q_size, c->hidden });
+		ret = linear(fm, (struct linear) {
+			at, "self_attn.q_proj", bias[CHECKPOINT_Q], false,
+			fm->normed, fm->q, fm->q_size, c->hidden });
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.k_proj", bias[CHECKPOINT_K], false,
-						   fm->normed, fm->k, fm->kv_size, c->hidden });
+		ret = linear(fm, (struct linear) {
+			at, "self_attn.k_proj", bias[CHECKPOINT_K], false,
+			fm->normed, fm->k, fm->kv_size, c->hidden });
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.v_proj", bias[CHECKPOINT_V], false,
-						   fm->normed, fm->v, fm->kv_size, c->hidden });
+		ret = linear(fm, (struct linear) {
+			at, "self_attn.v_proj", bias[CHECKPOINT_V], false,
+			fm->normed, fm->v, fm->kv_size, c->hidden });
 	if (ret)
 		return ret;
 	rope(fm, fm->q, c->heads);
 	rope(fm, fm->k, c->kv_heads);
 	ret = attention(fm);
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "self_attn.o_proj", bias[CHECKPOINT_O], true,
-						   fm->mixed, fm->residual, c->hidden, fm->q_size });
+		ret = linear(fm, (struct linear) {
+			at, "self_attn.o_proj", bias[CHECKPOINT_O], true,
+			fm->mixed, fm->residual, c->hidden, fm->q_size });
 	if (!ret)
 		ret = norm(fm, at, "post_attention_layernorm.weight");
 	if (!ret)
-		ret = linear(fm, (struct linear) { at, "mlp.gate_proj", bias[CHECKPOINT_GATE], false,
-						   fm->normed, fm->gate, c->ffn, c->hidden });
+		ret = linear(fm, (struct linear) {
+			at, "mlp.gate_proj", bias[CHECKPOINT_GATE], false,
+			fm->normed, fm->gate, c->ffn, c->hidden });
 	if (!ret)
 		ret = linear(fm, (struct linear) { at, "mlp.up_proj", bias[CHECKPOINT_UP], false,
 						   fm->normed, fm->up, c->ffn, c->hidden });

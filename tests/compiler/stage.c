@@ -18,8 +18,9 @@ static const struct {
 	const char *name;
 	void (*run)(struct plan *p);
 } passes[] = {
-	{ "graph", graph_build }, { "fuse", fuse_run }, { "tile", tile_run }, { "place", place_run },
-	{ "emit", emit_run }, { "verify", verify_run }, { "write", write_run },
+	{ "graph", graph_build }, { "fuse", fuse_run }, { "tile", tile_run },
+	{ "place", place_run }, { "emit", emit_run }, { "verify", verify_run },
+	{ "write", write_run },
 };
 
 #define PASSES (sizeof(passes) / sizeof(passes[0]))

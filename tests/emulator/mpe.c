@@ -312,7 +312,7 @@ static void test_format(void)
 	ok(run() == FLM_FAULT_BUFFER, "N and masks go to the index buffer only");
 }
 
-/* Two blocks of 8-bit codes, N = 2 and none. Who else writes to the index buffer changes nothing. */
+/* Blocks of 8-bit codes, N = 2 and none. Others who write to the index buffer change nothing. */
 static void test_changed(void)
 {
 	struct tile tile = { .width = 8, .is_sparse = true, .blocks = 2, .cols = 32 };

@@ -302,8 +302,8 @@ static void defaults(void)
 	c = checkpoint_config(cp);
 	ok(c->norm_eps == 1e-6f && c->rope_theta == 10000 && !c->is_tied &&
 		   !memchr(c->has_bias, true, sizeof(c->has_bias)) && c->bos == 1 &&
-		   c->eos_count == 1 && c->eos[0] == 2 && c->context == 2048 && !strcmp(c->activation, "silu") &&
-		   c->head_dim == 2,
+		   c->eos_count == 1 && c->eos[0] == 2 && c->context == 2048 &&
+		   !strcmp(c->activation, "silu") && c->head_dim == 2,
 	   "what it leaves out has the usual value");
 	ok(!checkpoint_tokenizer(cp), "a model without a tokenizer says so");
 	checkpoint_close(cp);
