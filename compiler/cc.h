@@ -24,14 +24,12 @@
 
 #include <flightllm/file.h>
 #include <flightllm/isa.h>
+#include <flightllm/names.h>
 #include <flightllm/queue.h>
 
 #include "lib/checkpoint/checkpoint.h"
 
 #define CC_VERSION "0.1.0"
-
-/* Exit codes that every program of the project shares. */
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PERMISSION = 4, EXIT_VERIFY = 9 };
 
 #define DIV_UP(a, b)	(((a) + (b) - 1) / (b))
 #define ROUND_UP(a, b)	(DIV_UP(a, b) * (b))
@@ -54,6 +52,15 @@ const char *card_names(void);
 /* ---- options (main.c) ---- */
 
 #define HADAMARD_AUTO 0xffffffffu
+
+/* Inputs that may be rotated, FLM_ROTATE_QKV on, by name. */
+#define ROTATION(name, number, text, meaning) + 1
+enum {
+	ROTATIONS = 0
+#include <flightllm/names.def>
+};
+
+extern const char *const rotation_names[ROTATIONS];	/* graph.c */
 
 struct options {
 	const char *model;		/* directory, or NULL */

@@ -10,8 +10,6 @@ static const char *const phases[] = { "start", "layer", "rows", "last" };
 static const char *const splits[] = { "whole", "q heads", "kv heads", "hidden rows", "ffn rows",
 				      "vocabulary" };
 static const char *const rows[] = { "pass", "tile", "last", "one" };
-static const char *const units[] = { "ld", "st", "mm", "mv", "misc", "sys" };
-static const char *const buffers[] = { "act", "wgt", "idx", "glb" };
 
 static void dump_operators(const struct plan *p)
 {
@@ -40,7 +38,7 @@ static void dump_values(const struct plan *p, bool has_places)
 		if (v->alias)
 			printf(", lies in %s", value_home((struct value *)v)->name);
 		else if (has_places)
-			printf(", %s:0x%x + %u, operators %d to %d", buffers[v->at >> 28],
+			printf(", %s:0x%x + %u, operators %d to %d", flm_isa_buffer_name(v->at >> 28),
 			       v->at & 0xfffffff, v->pitch, v->first, v->last);
 		putchar('\n');
 	}
@@ -61,7 +59,7 @@ static void dump_tiles(const struct plan *p)
 		for (unsigned int j = 0; j < p->ops[i]->scratches; j++)
 			printf("    %-36s %u bytes, %s:0x%x, operator %d\n",
 			       p->ops[i]->scratch[j].name, p->ops[i]->scratch[j].bytes,
-			       buffers[p->ops[i]->scratch[j].at >> 28],
+			       flm_isa_buffer_name(p->ops[i]->scratch[j].at >> 28),
 			       p->ops[i]->scratch[j].at & 0xfffffff, i);
 }
 
@@ -104,7 +102,7 @@ static void dump_stream(const struct plan *p, uint32_t entry, uint32_t unit)
 	const struct stream *s = &p->streams[entry][unit];
 	char text[FLM_TEXT_BYTES];
 
-	printf("entry %u, %s: %u words\n", entry, units[unit], s->count);
+	printf("entry %u, %s: %u words\n", entry, flm_isa_unit_name(unit), s->count);
 	for (uint32_t at = 0; at < s->count;) {
 		const char *part = part_at(p, entry, unit, at);
 		int n = flm_isa_print(s->words + at, s->count - at, text);
@@ -114,7 +112,7 @@ static void dump_stream(const struct plan *p, uint32_t entry, uint32_t unit)
 		printf("%6u  %s\n", at, text);
 		if (n < 0)
 			die("internal error: entry %u, %s, word %u is no instruction: %s", entry,
-			    units[unit], at, text);
+			    flm_isa_unit_name(unit), at, text);
 		at += n;
 	}
 }

@@ -202,26 +202,30 @@ static uint32_t largest_block(uint32_t cols)
 	return 0;
 }
 
+#define ROTATION(name, number, text, meaning) [number] = text,
+const char *const rotation_names[ROTATIONS] = {
+#include <flightllm/names.def>
+};
+
 static void choose_rotations(struct plan *p)
 {
-	static const char *const names[] = { "qkv", "o", "gate_up", "down", "head" };
 	const struct checkpoint_config *c = p->config;
 	const uint32_t cols[] = {
 		c->hidden, c->heads * c->head_dim, c->hidden, c->ffn, c->hidden
 	};
 
-	for (int i = 0; i <= FLM_ROTATE_HEAD; i++) {
+	for (int i = 0; i < ROTATIONS; i++) {
 		uint32_t block = p->options->hadamard[i];
 
 		if (block == HADAMARD_AUTO)
 			block = largest_block(cols[i]);
 		if (block && cols[i] % block)
 			die("--hadamard %s=%u: %u columns are not a multiple of it; 0 is none",
-			    names[i], block, cols[i]);
+			    rotation_names[i], block, cols[i]);
 		/* The gated MLP output is rotated before it is gathered, in units of 64 rows. */
 		if (i == FLM_ROTATE_DOWN && block > FLM_GROUP)
-			die("--hadamard down=%u: at most %u, the unit in which its rows are split",
-			    block, FLM_GROUP);
+			die("--hadamard %s=%u: at most %u, the unit in which its rows are split",
+			    rotation_names[i], block, FLM_GROUP);
 		p->rotate[i] = block;
 	}
 }

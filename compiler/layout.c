@@ -205,7 +205,6 @@ static struct blob make_notes(struct plan *p)
 		[CHECKPOINT_CHAT_NONE] = "", [CHECKPOINT_CHAT_LLAMA2] = "\"chat\": \"llama2\", ",
 		[CHECKPOINT_CHAT_OTHER] = "\"chat\": \"other\", ",
 	};
-	static const char *const rotations[] = { "qkv", "o", "gate_up", "down", "head" };
 	uint64_t all_bytes = 0, all_elements = 0;
 	char *tensors = "", *rotate = "", *text;
 
@@ -218,8 +217,8 @@ static struct blob make_notes(struct plan *p)
 		all_bytes += bytes;
 		all_elements += elements;
 	}
-	for (int i = 0; i <= FLM_ROTATE_HEAD; i++)
-		rotate = arena_printf("%s%s\"%s\": %u", rotate, i ? ", " : "", rotations[i],
+	for (int i = 0; i < ROTATIONS; i++)
+		rotate = arena_printf("%s%s\"%s\": %u", rotate, i ? ", " : "", rotation_names[i],
 				      p->rotate[i]);
 	p->bits = 8.0 * all_bytes / all_elements;
 	text = arena_printf("{\"compiler\": \"flightllm-cc " CC_VERSION "\", \"command\": %s, "

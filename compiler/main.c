@@ -15,6 +15,11 @@
 
 #include "compiler/cc.h"
 
+#define ROTATION(name, number, text, meaning) " " text
+static const char rotation_list[] =
+#include <flightllm/names.def>
+;
+
 static const char usage[] =
 "Usage: flightllm-cc MODEL -o OUT.flm [options]\n"
 "       flightllm-cc --synthetic SHAPE[:SEED] -o OUT.flm [options]\n"
@@ -24,9 +29,9 @@ static const char usage[] =
 "  -o, --output FILE      the file to write\n"
 "      --card NAME        %s (default u280)\n"
 "      --weights FORMAT   w8 or w4: bits of a weight (default w8)\n"
-"      --hadamard BLOCKS  none, auto, or NAME=BLOCK,... with NAME qkv, o, gate_up, down, head and\n"
-"                         BLOCK 16, 32, 64: rotate these inputs before they are quantised; auto\n"
-"                         takes the largest block that divides an input (default auto)\n"
+"      --hadamard BLOCKS  none, auto, or NAME=BLOCK,... with NAME one of%s\n"
+"                         and BLOCK 16, 32, 64: rotate these inputs before they are quantised;\n"
+"                         auto takes the largest block that divides an input (default auto)\n"
 "      --context N        positions to keep (default: the model's,\n"
 "                         or as many as the card holds)\n"
 "      --synthetic SHAPE  weights made from a seed: %s\n"
@@ -80,11 +85,10 @@ static uint64_t number(const char *option, const char *text, uint64_t min, uint6
 
 static void parse_hadamard(struct options *o, const char *text)
 {
-	static const char *const names[] = { "qkv", "o", "gate_up", "down", "head" };
 	uint32_t all = !strcmp(text, "auto") ? HADAMARD_AUTO : 0;
 	char *list = arena_printf("%s", text), *item, *rest = NULL;
 
-	for (int i = 0; i <= FLM_ROTATE_HEAD; i++)
+	for (int i = 0; i < ROTATIONS; i++)
 		o->hadamard[i] = all;
 	if (all || !strcmp(text, "none"))
 		return;
@@ -94,12 +98,12 @@ static void parse_hadamard(struct options *o, const char *text)
 
 		if (block)
 			*block++ = 0;
-		for (int i = 0; i <= FLM_ROTATE_HEAD; i++)
-			if (!strcmp(item, names[i]))
+		for (int i = 0; i < ROTATIONS; i++)
+			if (!strcmp(item, rotation_names[i]))
 				which = i;
 		if (which < 0 || !block)
-			die_with(EXIT_USAGE, "--hadamard %s: must be none, auto, or NAME=BLOCK with NAME qkv, o, gate_up, down, head",
-				 text);
+			die_with(EXIT_USAGE, "--hadamard %s: must be none, auto, or NAME=BLOCK with NAME one of%s",
+				 text, rotation_list);
 		o->hadamard[which] = number("--hadamard", block, 0, 64);
 		if (o->hadamard[which] & (o->hadamard[which] - 1) ||
 		    (o->hadamard[which] && o->hadamard[which] < 16))
@@ -175,7 +179,7 @@ static void parse(struct options *o, int argc, char **argv)
 			o->quiet = true;
 			break;
 		case 'h':
-			printf(usage, card_names(), checkpoint_synthetic_shapes());
+			printf(usage, card_names(), rotation_list, checkpoint_synthetic_shapes());
 			finish();
 		case 'V':
 			printf("flightllm-cc %s\n", CC_VERSION);
@@ -198,18 +202,17 @@ static void parse(struct options *o, int argc, char **argv)
 /* How the file was made, without what does not change it: output, threads, display. */
 static const char *command_line(const struct options *o)
 {
-	static const char *const names[] = { "qkv", "o", "gate_up", "down", "head" };
 	char *text = o->synthetic ?
 		arena_printf("flightllm-cc --synthetic %s:%llu", o->synthetic,
 			     (unsigned long long)o->seed) :
 		arena_printf("flightllm-cc %s", o->model);
 
 	text = arena_printf("%s --card %s --weights w%u", text, o->card->name, o->width);
-	for (int i = 0; i <= FLM_ROTATE_HEAD; i++) {
+	for (int i = 0; i < ROTATIONS; i++) {
 		if (o->hadamard[i] == HADAMARD_AUTO)
 			return arena_printf("%s --hadamard auto%s", text, o->context ?
 					    arena_printf(" --context %u", o->context) : "");
-		text = arena_printf("%s%s%s=%u", text, i ? "," : " --hadamard ", names[i],
+		text = arena_printf("%s%s%s=%u", text, i ? "," : " --hadamard ", rotation_names[i],
 				    o->hadamard[i]);
 	}
 	return o->context ? arena_printf("%s --context %u", text, o->context) : text;
@@ -308,7 +311,7 @@ int main(int argc, char **argv)
 	options->card = card_find("u280");
 	options->width = 8;
 	/* Halves the divergence from float32 at 8 bits: 4.5e-4 for 8.7e-4 nats on fables-3m. */
-	for (int i = 0; i <= FLM_ROTATE_HEAD; i++)
+	for (int i = 0; i < ROTATIONS; i++)
 		options->hadamard[i] = HADAMARD_AUTO;
 	options->threads = cpus < 1 ? 1 : MIN(cpus, 256);
 	parse(options, argc, argv);

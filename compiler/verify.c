@@ -207,13 +207,13 @@ static void check_lives(struct plan *p, const struct life *lives, int count)
 		const struct life *a = &lives[i];
 
 		if ((a->at & 0xfffffff) + a->bytes > p->card->buffer_bytes[a->at >> 28])
-			die_with(EXIT_VERIFY, "verification: %s lies beyond its buffer", a->name);
+			die_with(EXIT_UNVERIFIED, "verification: %s lies beyond its buffer", a->name);
 		for (int j = 0; j < i; j++) {
 			const struct life *b = &lives[j];
 
 			if (a->last >= b->first && b->last >= a->first &&
 			    a->at < b->at + b->bytes && b->at < a->at + a->bytes)
-				die_with(EXIT_VERIFY, "verification: %s and %s share bytes, and operators %d to %d need both",
+				die_with(EXIT_UNVERIFIED, "verification: %s and %s share bytes, and operators %d to %d need both",
 					 a->name, b->name, MAX(a->first, b->first),
 					 MIN(a->last, b->last));
 		}

@@ -32,13 +32,11 @@ struct core {
 	unsigned int samples;
 };
 
-static const char *const unit_names[] = { "LD", "ST", "MM", "MV", "MISC", "SYS" };
-
 static void __attribute__((noreturn)) wrong(const struct walk *w, unsigned int unit, uint32_t pc,
 					    const char *what)
 {
-	die_with(EXIT_VERIFY, "verification: entry %u, %s, word %u (KV %u, %u tokens): %s",
-		 w->entry, unit_names[unit], pc, w->lengths[FLM_LENGTH_KV],
+	die_with(EXIT_UNVERIFIED, "verification: entry %u, %s, word %u (KV %u, %u tokens): %s",
+		 w->entry, flm_isa_unit_name(unit), pc, w->lengths[FLM_LENGTH_KV],
 		 w->lengths[FLM_LENGTH_TOKENS], what);
 }
 

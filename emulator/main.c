@@ -24,12 +24,11 @@
 #include <unistd.h>
 
 #include <flightllm/isa.h>
+#include <flightllm/names.h>
 #include <flightllm/regs.h>
 
 #include "emulator/card.h"
 #include "emulator/link/vfu.h"
-
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PERMISSION = 4 };
 
 struct options {
 	const char *socket, *trace;

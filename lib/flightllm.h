@@ -216,6 +216,14 @@ struct flm_job {
 int flm_queue_submit(struct flm_queue *queue, const struct flm_job *jobs, unsigned int count,
 		     uint64_t *seqno);
 
+/*
+ * Names of numbers: "KV_FULL" of enum flm_status, "WATCHDOG" of enum flm_fault, "stop_token" of enum
+ * flm_end; "?" for a number that has none. Static text; any thread.
+ */
+const char *flm_status_name(unsigned int status);
+const char *flm_fault_name(unsigned int fault);
+const char *flm_end_name(unsigned int end);
+
 struct flm_completion {
 	unsigned int status;		/* enum flm_status of queue.h */
 	unsigned int tokens;
@@ -401,7 +409,16 @@ struct flm_request {
 	unsigned int logit_first, logit_count;
 };
 
-enum flm_end { FLM_END_COUNT, FLM_END_STOP_TOKEN, FLM_END_STOPPED, FLM_END_CONTEXT_FULL };
+/* Why a request ended: END(name, text, meaning). */
+#define FLM_END_ROWS(END) \
+	END(COUNT, "count", "as many tokens as were asked for") \
+	END(STOP_TOKEN, "stop_token", "the last token is one of the stop tokens") \
+	END(STOPPED, "stopped", "the caller's function or flm_session_stop() wanted no more") \
+	END(CONTEXT_FULL, "context_full", "the session holds no more tokens")
+
+#define FLM_END(name, text, meaning) FLM_END_##name,
+enum flm_end { FLM_END_ROWS(FLM_END) };
+#undef FLM_END
 
 struct flm_result {
 	unsigned int tokens;		/* generated */

@@ -48,6 +48,14 @@ int flm_isa_print(const uint32_t *words, size_t count, char text[FLM_TEXT_BYTES]
  */
 int flm_isa_parse(const char *text, uint32_t *words, size_t count, char error[FLM_TEXT_BYTES]);
 
+/*
+ * Names as the text has them: "ld" of enum flm_unit, "act" of enum flm_buffer; "?" for a number
+ * that has none. The reverse: a unit by its name, -EINVAL if there is none.
+ */
+const char *flm_isa_unit_name(unsigned int unit);
+const char *flm_isa_buffer_name(unsigned int buffer);
+int flm_isa_unit(const char *name);
+
 #ifdef __cplusplus
 }
 #endif

@@ -56,8 +56,16 @@ static const struct {
 #include <flightllm/isa.def>
 };
 
-static const char *const units[] = { "ld", "st", "mm", "mv", "misc", "sys" };
-static const char *const buffers[] = { "act", "wgt", "idx", "glb" };
+#define UNIT(name, number, text, meaning) [number] = text,
+static const char *const units[] = {
+#include <flightllm/names.def>
+};
+
+#define BUFFER(name, number, text, meaning) [number] = text,
+static const char *const buffers[] = {
+#include <flightllm/names.def>
+};
+
 static const char *const sources[] = { [FLM_CLASS_LENGTH] = "len", [FLM_CLASS_CORE] = "core",
 				       [FLM_CLASS_LOOP] = "loop" };
 
@@ -514,4 +522,22 @@ PUBLIC int flm_isa_parse(const char *text, uint32_t *words, size_t count,
 	if (FLM_PUT_HEAD(words, TERMS, b.terms))
 		return -EINVAL;
 	return insns[b.insn].words + 2 * b.terms;
+}
+
+PUBLIC const char *flm_isa_unit_name(unsigned int unit)
+{
+	return unit < COUNT(units) ? units[unit] : "?";
+}
+
+PUBLIC const char *flm_isa_buffer_name(unsigned int buffer)
+{
+	return buffer < COUNT(buffers) ? buffers[buffer] : "?";
+}
+
+PUBLIC int flm_isa_unit(const char *name)
+{
+	for (unsigned int u = 0; u < COUNT(units); u++)
+		if (!strcmp(name, units[u]))
+			return u;
+	return -EINVAL;
 }

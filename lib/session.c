@@ -16,6 +16,7 @@
 #include <flightllm/file.h>
 #include <flightllm/queue.h>
 
+#include "lib/flightllm_isa.h"
 #include "lib/internal.h"
 
 /* Places in the job buffer: record and row, then arrays of le32. */
@@ -254,19 +255,12 @@ static void write_record(struct flm_session *session, const struct flm_request *
 
 static int fault_text(const struct flm_completion *done)
 {
-	static const char *const faults[FLM_FAULTS] = {
-		"NONE", "SLOT", "VERSION", "SEGMENT", "RIGHTS", "BLOCK", "DMA", "OPCODE", "BUFFER",
-		"BOUND", "FORMAT", "WATCHDOG", "DEADLOCK", "TOKEN", "INDEX", "EXCHANGE", "SAMPLE",
-		"ECC", "TIMEOUT", "INTERNAL",
-	};
-	static const char *const units[FLM_UNITS] = { "LD", "ST", "MM", "MV", "MISC", "SYS" };
-
 	return flm_fail(-EIO, "the card stopped the job: fault %s, core %u, unit %s, word %u, "
 			"segment %u, offset 0x%llx; "
 			"compile the model again, and if it stays, report this",
-			done->fault.kind < FLM_FAULTS ? faults[done->fault.kind] : "unknown",
+			flm_fault_name(done->fault.kind),
 			done->fault.core,
-			done->fault.unit < FLM_UNITS ? units[done->fault.unit] : "none",
+			done->fault.unit < FLM_UNITS ? flm_isa_unit_name(done->fault.unit) : "none",
 			done->fault.word, done->fault.segment,
 			(unsigned long long)done->fault.offset);
 }

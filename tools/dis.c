@@ -13,11 +13,19 @@
 #include "lib/flightllm_isa.h"
 #include "tools/tool.h"
 
+#define UNIT(name, number, text, meaning) " " text
+static const char unit_names[] =
+#include <flightllm/names.def>
+;
+
+#define UNIT(name, number, text, meaning) " " text
 static const char help[] =
 	"Usage: flightllm dis MODEL.flm [OPTION]...\n"
 	"Prints the instructions of a model's program, with the names of its parts.\n\n"
 	"      --entry N        only entry N (0: a chunk of the prompt, 1: a token)\n"
-	"      --unit NAME      only the stream of ld, st, mm, mv, misc or sys\n"
+	"      --unit NAME      only the stream of one unit:"
+#include <flightllm/names.def>
+	"\n"
 	"      --json           one JSON object instead of text\n"
 	"  -h, --help, -V, --version\n";
 
@@ -29,8 +37,6 @@ static const struct option options[] = {
 	{ "unit", required_argument, NULL, OPT_UNIT },
 	{ 0 }
 };
-
-static const char *const units[FLM_UNITS] = { "ld", "st", "mm", "mv", "misc", "sys" };
 
 struct dis {
 	struct common common;
@@ -94,19 +100,19 @@ static void print_stream(const struct dis *dis, const uint32_t *words, uint32_t 
 	int depth = 0;
 
 	if (!dis->json)
-		printf("\n== entry %d, %s: %u words\n", entry, units[unit], count);
+		printf("\n== entry %d, %s: %u words\n", entry, flm_isa_unit_name(unit), count);
 	for (uint32_t at = 0; at < count; ) {
 		int n = flm_isa_print(words + at, count - at, text);
 
 		if (n < 0)
 			fail(&dis->common, EXIT_UNVERIFIED, "entry %d, %s, word %u: %s", entry,
-			     units[unit], at, text);
+			     flm_isa_unit_name(unit), at, text);
 		print_names(dis, entry, unit, at);
 		if (!strcmp(text, "end"))
 			depth -= depth > 0;
 		if (dis->json)
 			json_array_append_new(dis->json, json_pack("{s:i, s:s, s:I, s:s}", "entry",
-				entry, "unit", units[unit], "word", (json_int_t)at, "text", text));
+				entry, "unit", flm_isa_unit_name(unit), "word", (json_int_t)at, "text", text));
 		else
 			printf("%6u  %*s%s\n", at, 2 * depth, "", text);
 		if (!strncmp(text, "loop ", 5))
@@ -191,12 +197,10 @@ static int dis_main(int argc, char **argv)
 			dis.entry = parse_count(&dis.common, "--entry", optarg, 0, 7);
 			break;
 		case OPT_UNIT:
-			for (int u = 0; u < FLM_UNITS; u++)
-				if (!strcmp(optarg, units[u]))
-					dis.unit = u;
+			dis.unit = flm_isa_unit(optarg);
 			if (dis.unit < 0)
-				fail(&dis.common, EXIT_USAGE, "--unit takes ld, st, mm, mv, misc or sys, "
-				     "not '%s'", optarg);
+				fail(&dis.common, EXIT_USAGE, "--unit takes one of%s, not '%s'",
+				     unit_names, optarg);
 			break;
 		default: common_option(&dis.common, option);
 		}

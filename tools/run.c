@@ -253,13 +253,11 @@ static uint32_t *encode_turn(struct run *run, const struct flm_model_info *info,
 static void print_result(const struct run *run, unsigned int prompt,
 			 const struct flm_result *result)
 {
-	static const char *const ends[] = { "count", "stop_token", "stopped", "context_full" };
-
 	print_json(json_pack("{s:s%, s:i, s:i, s:f, s:f, s:s}", "text", run->text ? run->text : "",
 			     run->used, "prompt_tokens", (int)prompt,
 			     "tokens", (int)result->tokens, "prefill_s", result->prefill_ns * 1e-9,
 			     "decode_s", result->decode_ns * 1e-9,
-			     "end", run->is_stopped ? "stop_text" : ends[result->end]));
+			     "end", run->is_stopped ? "stop_text" : flm_end_name(result->end)));
 }
 
 /*

@@ -14,13 +14,9 @@
 
 #include <jansson.h>
 
-#include "lib/flightllm.h"
+#include <flightllm/names.h>
 
-/* Exit status of every tool. */
-enum {
-	EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DEVICE = 3, EXIT_PERMISSION = 4,
-	EXIT_BUSY = 5, EXIT_TIMEOUT = 6, EXIT_CARD_LOST = 7, EXIT_VERSION = 8, EXIT_UNVERIFIED = 9,
-};
+#include "lib/flightllm.h"
 
 struct command {
 	const char *name;

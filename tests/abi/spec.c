@@ -143,6 +143,40 @@ static void print_structures(FILE *to)
 #undef BITS
 }
 
+static void print_names(FILE *to)
+{
+	static const char head[] = "| number | name | text | meaning |\n|---|---|---|---|\n";
+	static const char plain[] = "| number | name | meaning |\n|---|---|---|\n";
+
+	fputs("\n### Names\n", to);
+	print_title(to, "enum flm_unit", 0, "units, each with its own in-order stream; also the "
+		    "bits of WAIT and RELEASE");
+	fputs(head, to);
+#define UNIT(name, number, text, meaning) \
+	fprintf(to, "| %d | FLM_UNIT_%s | `%s` | %s |\n", number, #name, text, meaning);
+#include <flightllm/names.def>
+	print_title(to, "enum flm_buffer", 0, "on-chip buffers: bits 31:28 of an on-chip address");
+	fputs(head, to);
+#define BUFFER(name, number, text, meaning) \
+	fprintf(to, "| %d | FLM_BUFFER_%s | `%s` | %s |\n", number, #name, text, meaning);
+#include <flightllm/names.def>
+	print_title(to, "enum flm_rotation", 0, "inputs of linears that a program may rotate");
+	fputs(head, to);
+#define ROTATION(name, number, text, meaning) \
+	fprintf(to, "| %d | FLM_ROTATE_%s | `%s` | %s |\n", number, #name, text, meaning);
+#include <flightllm/names.def>
+	print_title(to, "enum flm_status", 0, "how a job ended");
+	fputs(plain, to);
+#define STATUS(name, number, meaning) \
+	fprintf(to, "| %d | FLM_STATUS_%s | %s |\n", number, #name, meaning);
+#include <flightllm/names.def>
+	print_title(to, "enum flm_fault", 0, "why, where it ended with status FAULT");
+	fputs(plain, to);
+#define FAULT(name, number, meaning) \
+	fprintf(to, "| %d | FLM_FAULT_%s | %s |\n", number, #name, meaning);
+#include <flightllm/names.def>
+}
+
 /* No field was overlooked: each begins where the one before ends, and has its type's bytes. */
 static void check_structures(void)
 {
@@ -193,6 +227,7 @@ int main(int argc, char **argv)
 	print_operations(memory);
 	fputs("\n## Structures, by field\n", memory);
 	print_structures(memory);
+	print_names(memory);
 	fclose(memory);
 	if (argc > 1 && !strcmp(argv[1], "print")) {
 		fputs(want, stdout);

@@ -172,7 +172,7 @@ static void try(uint32_t seed)
 	s.has_o_bias = s.has_bias && seed % 2;	/* Qwen2 has none there */
 	o.card = card_find(cards[draw(4)]);
 	o.width = draw(2) ? 8 : 4;
-	for (int i = 0; i <= FLM_ROTATE_HEAD; i++)
+	for (int i = 0; i < ROTATIONS; i++)
 		o.hadamard[i] = draw(2) ? HADAMARD_AUTO : 0;
 	snprintf(what, sizeof(what), "seed %u (%s w%u: hidden %u, ffn %u, %u layers, heads %u/%u of %u, vocabulary %u, context %u%s%s)",
 		 seed, o.card->name, o.width, s.hidden, s.ffn, s.layers, s.heads, s.kv_heads, s.dim,

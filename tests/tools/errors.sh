@@ -64,7 +64,7 @@ refused 2 "--entry takes a whole number from 0 to 7, not '8'" "an entry that is 
 	flightllm dis fables.flm --entry 8
 refused 2 "--entry 5: the program of fables.flm has 2 entries, from 0 on" "an entry beyond the last" \
 	flightllm dis fables.flm --entry 5
-refused 2 "--unit takes ld, st, mm, mv, misc or sys, not 'alu'" "a unit that is none" \
+refused 2 "--unit takes one of ld st mm mv misc sys, not 'alu'" "a unit that is none" \
 	flightllm dis fables.flm --unit alu
 refused 2 "--stop takes a text that is not empty" "an empty stop text" flightllm run fables.flm --stop ''
 refused 2 "--threads x: this is not a number" "the emulator's threads" \

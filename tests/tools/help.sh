@@ -142,6 +142,20 @@ json flightllm-cc "$(sed 's/\\-/-/g; s/^\.BR /.Cm /' "$source/tools/flightllm-cc
 	awk '/JSON keys/ { on = 1; next } /^\.TP/ { on = 0 } on' | grep -oE '[a-z][a-z_]+' | sort -u)" \
 	flightllm-cc "$model" -o json.flm --json
 
+# Exit codes are rows: the manual lists all of them, and flightllm-vm, a script, has the same numbers.
+exit_rows() {
+	sed -nE 's/^EXIT\(([A-Z_]+), ([0-9]+), "(.*)"\)$/\1 \2 \3/p' "$source/kernel/include/flightllm/names.def"
+}
+exit_rows >"$work/exits"
+ok "there are ten exit codes" [ "$(wc -l <"$work/exits")" = 10 ]
+sed -n '/^\.Sh EXIT STATUS/,/^\.Sh EXAMPLES/p' "$source/tools/flightllm.1" | tr '\n' ' ' >"$work/exit_text"
+while read -r _ number meaning; do
+	grep -qF " $number $meaning," "$work/exit_text" || echo "$number $meaning"
+done <"$work/exits" | clean "flightllm.1 has all exit codes"
+grep -oE '\bEXIT_[A-Z]+=[0-9]+' "$source/tools/flightllm-vm" | while IFS='=' read -r name number; do
+	grep -q "^${name#EXIT_} $number " "$work/exits" || echo "$name=$number"
+done | clean "flightllm-vm has the exit codes of the rows"
+
 # Names come from whoever made the file: JSON stays JSON.
 cp -r "$model" $'b\xffd "model"' && "$b/flightllm-cc" $'b\xffd "model"' -o odd.flm --no-progress >/dev/null
 "$b/flightllm" info odd.flm --json >"$work/out"

@@ -91,12 +91,9 @@ enum flm_arch {
 };
 
 /* Inputs of linears that may be rotated by block Hadamard before they are quantised. */
+#define ROTATION(name, number, text, meaning) FLM_ROTATE_##name = number,
 enum flm_rotation {
-	FLM_ROTATE_QKV = 0,	/* input of q, k and v */
-	FLM_ROTATE_O = 1,	/* input of o */
-	FLM_ROTATE_GATE_UP = 2,	/* input of gate and up */
-	FLM_ROTATE_DOWN = 3,	/* input of down */
-	FLM_ROTATE_HEAD = 4,	/* input of the head */
+#include <flightllm/names.def>
 	FLM_ROTATIONS = 8,	/* places for rotations; 5 to 7 are not used */
 };
 

@@ -21,14 +21,10 @@
 #define FLM_ISA_MINOR	1	/* minor version: 0 has SYNC in the stream of SYS alone */
 
 /* Units, each with its own in-order stream; also the bits of WAIT and RELEASE. */
+#define UNIT(name, number, text, meaning) FLM_UNIT_##name = number,
 enum flm_unit {
-	FLM_UNIT_LD = 0,	/* loads into on-chip buffers */
-	FLM_UNIT_ST = 1,	/* stores from on-chip buffers */
-	FLM_UNIT_MM = 2,	/* matrix times matrix */
-	FLM_UNIT_MV = 3,	/* matrix times vector */
-	FLM_UNIT_MISC = 4,	/* element-wise and special functions */
-	FLM_UNIT_SYS = 5,	/* exchange between cores */
-	FLM_UNITS = 6,		/* units of a core */
+#include <flightllm/names.def>
+	FLM_UNITS		/* units of a core */
 };
 
 /* Operations, bits 31:28 of word 0. */
@@ -75,12 +71,10 @@ enum flm_length {
 #define FLM_VALUE_MAX		0xffffff	/* greatest register, count, maximum of a size */
 
 /* On-chip buffers: bits 31:28 of an on-chip address, byte offset below. */
+#define BUFFER(name, number, text, meaning) FLM_BUFFER_##name = number,
 enum flm_buffer {
-	FLM_BUFFER_ACT = 0,	/* activations */
-	FLM_BUFFER_WGT = 1,	/* weights, keys, values */
-	FLM_BUFFER_IDX = 2,	/* N, masks, indices; its first 512 bytes start as the token ids */
-	FLM_BUFFER_GLB = 3,	/* everything shared: vectors, tables */
-	FLM_BUFFERS = 4,	/* buffers of a core */
+#include <flightllm/names.def>
+	FLM_BUFFERS		/* on-chip buffers of a core */
 };
 
 #define FLM_CHIP(buffer, offset)	((__u32)(buffer) << 28 | (__u32)(offset))

@@ -121,40 +121,16 @@ _Static_assert(sizeof(struct flm_copy_slot) == 64, "the card reads slots of 64 b
 /* ---- Completion ---- */
 
 /* How a slot ended. */
+#define STATUS(name, number, meaning) FLM_STATUS_##name = number,
 enum flm_status {
-	FLM_STATUS_NONE = 0,		/* not finished */
-	FLM_STATUS_DONE = 1,		/* all work is done */
-	FLM_STATUS_STOPPED = 2,		/* ended by the stop word, with the tokens so far */
-	FLM_STATUS_STOP_TOKEN = 3,	/* the last token is one of the row's stop tokens */
-	FLM_STATUS_KV_FULL = 4,		/* the next pass does not fit the page list */
-	FLM_STATUS_FAULT = 5,		/* ended by a fault: enum flm_fault */
-	FLM_STATUS_RESET = 6,		/* ended by a core reset; others write no completion */
-	FLM_STATUS_LOST = 7,		/* the card was reset; written by the driver */
+#include <flightllm/names.def>
 };
 
 /* Why a job or copy was ended, or a queue halted. */
+#define FAULT(name, number, meaning) FLM_FAULT_##name = number,
 enum flm_fault {
-	FLM_FAULT_NONE = 0,		/* no fault */
-	FLM_FAULT_SLOT = 1,		/* a field of slot, record, row, program; word: which */
-	FLM_FAULT_VERSION = 2,		/* program or job record of another version */
-	FLM_FAULT_SEGMENT = 3,		/* not bound, or beyond its length; no such generation */
-	FLM_FAULT_RIGHTS = 4,		/* the segment lacks the right that the access needs */
-	FLM_FAULT_BLOCK = 5,		/* block entry: region, alignment, beyond the region */
-	FLM_FAULT_DMA = 6,		/* a host address that the card cannot reach */
-	FLM_FAULT_OPCODE = 7,		/* unknown operation, mode or flag, reserved bits */
-	FLM_FAULT_BUFFER = 8,		/* on-chip address outside its buffer */
-	FLM_FAULT_BOUND = 9,		/* register, count or expression outside its bounds */
-	FLM_FAULT_FORMAT = 10,		/* strip row, mask, N */
-	FLM_FAULT_WATCHDOG = 11,	/* more instructions than allowed between two points */
-	FLM_FAULT_DEADLOCK = 12,	/* every unit waits for a token */
-	FLM_FAULT_TOKEN = 13,		/* tokens left in a queue at the end of a pass */
-	FLM_FAULT_INDEX = 14,		/* page list or gather index */
-	FLM_FAULT_EXCHANGE = 15,	/* cores do not agree on an exchange */
-	FLM_FAULT_SAMPLE = 16,		/* a pass that must sample did not */
-	FLM_FAULT_ECC = 17,		/* memory error that could not be corrected */
-	FLM_FAULT_TIMEOUT = 18,		/* reserved: a wait between cards */
-	FLM_FAULT_INTERNAL = 19,	/* the card's own fault */
-	FLM_FAULTS = 20,		/* how many numbers there are */
+#include <flightllm/names.def>
+	FLM_FAULTS		/* how many numbers there are */
 };
 
 #define FLM_NOWHERE	0xff	/* core, unit or entry of a fault that has none */
