@@ -226,7 +226,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 	if (!o->socket)
 		usage_error("--socket is missing");
 	if (!o->card.profile)
-		usage_error("--card is missing (u280, vhk158, u280x or tiny)");
+		usage_error("--card is missing");
 }
 
 /* A socket nobody listens to is what a killed emulator leaves; anything else is not ours to remove.
@@ -239,12 +239,12 @@ static void clear_path(const char *path, const struct sockaddr_un *address)
 	if (lstat(path, &st))
 		return;
 	if (!S_ISSOCK(st.st_mode))
-		errx(EXIT_FAILED, "%s exists and is no socket; choose another path", path);
+		errx(EXIT_FAILED, "%s: exists and is not a socket; choose another path", path);
 	s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s < 0)
 		err(EXIT_FAILED, "socket");
 	if (!connect(s, (const struct sockaddr *)address, sizeof(*address)) || errno == EAGAIN)
-		errx(EXIT_FAILED, "%s is in use by another process; choose another path", path);
+		errx(EXIT_FAILED, "%s: in use by another process; choose another path", path);
 	close(s);
 	if (unlink(path))
 		err(EXIT_FAILED, "%s", path);
@@ -257,7 +257,7 @@ static int listen_on(const char *path)
 	int s;
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		errx(EXIT_FAILED, "%s: a socket's path has at most %zu characters", path,
+		errx(EXIT_FAILED, "%s: longer than %zu characters; choose a shorter path", path,
 		     sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, path);
 	clear_path(path, &address);
@@ -313,8 +313,8 @@ static bool wait_ready(struct card *card, int signals)
 		if (FLM_REG_GET(state, STATE, READY))
 			return true;
 		if (FLM_REG_GET(state, STATE, FAILED))
-			errx(EXIT_FAILED, "the last client's bytes cannot be taken from the card's "
-			     "memory; start again");
+			errx(EXIT_FAILED, "cannot clear the card's memory after the last client; "
+			     "start flightllm-emu again");
 		if (poll(&p, 1, 5) > 0)
 			return false;
 	}
@@ -343,7 +343,8 @@ static void serve(struct vfu *vfu, struct card *card, int listener, int signals,
 			return;
 		ret = vfu_renew(vfu);
 		if (ret)
-			errx(EXIT_FAILED, "no memory for another client: %s", strerror(-ret));
+			errx(EXIT_FAILED, "cannot make the card new for another client: %s; start "
+			     "flightllm-emu again", strerror(-ret));
 	} while (true);
 }
 
@@ -376,7 +377,7 @@ int main(int argc, char **argv)
 	}
 	vfu = vfu_new();
 	if (!vfu)
-		errx(EXIT_FAILED, "interrupts need asynchronous I/O: %s; %s", strerror(errno),
+		errx(EXIT_FAILED, "cannot set up asynchronous I/O for interrupts: %s; %s", strerror(errno),
 		     errno == EAGAIN ? "raise fs.aio-max-nr" : "use a kernel that allows it");
 	host.opaque = vfu;
 	ret = card_new(&o.card, &host, &card, error);
@@ -384,7 +385,8 @@ int main(int argc, char **argv)
 		errx(ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED, "%s", error);
 	ret = vfu_plug(vfu, card);
 	if (ret)
-		errx(EXIT_FAILED, "this card does not fit a PCI slot: %s", strerror(-ret));
+		errx(EXIT_FAILED, "cannot plug the card into a PCI slot: %s; give a smaller --bar2",
+		     strerror(-ret));
 	listener = listen_on(o.socket);
 	serve(vfu, card, listener, signals, o.keep);
 	unlink(o.socket);

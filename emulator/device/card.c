@@ -29,6 +29,12 @@ static const struct profile profiles[] = {
 #define DDR_CHANNELS	2
 #define BEAT_NS		(FLM_HEARTBEAT_MS * 1000000ll / 2)
 
+/* ", u280, ...": every row's name. */
+static const char profile_names[] =
+#define PROFILE(name, ...) ", " #name
+#include "emulator/profile.def"
+	;
+
 static const struct profile *profile_find(const char *name)
 {
 	for (unsigned int i = 0; i < PROFILES; i++)
@@ -127,16 +133,14 @@ static int make_memory(struct card *card, const struct card_options *options, ch
 	hbm = hbm / MEM_CARD_BLOCK * MEM_CARD_BLOCK;
 	if (!hbm) {
 		snprintf(error, CARD_ERROR_BYTES,
-			 "%llu bytes of HBM are too few for %u cores; give at "
-			 "least %u MiB",
+			 "memory of %llu bytes: too small for %u cores; give at least %u MiB",
 			 (unsigned long long)options->mem_bytes, card->profile.cores,
 			 2 * card->profile.cores);
 		return -EINVAL;
 	}
 	if (bar2 < MIB(16) || bar2 & (bar2 - 1)) {
 		snprintf(error, CARD_ERROR_BYTES,
-			 "a window of %llu bytes is not a power of two from 16 "
-			 "MiB on",
+			 "BAR2 of %llu bytes: not possible; give a power of two, at least 16 MiB",
 			 (unsigned long long)bar2);
 		return -EINVAL;
 	}
@@ -144,7 +148,8 @@ static int make_memory(struct card *card, const struct card_options *options, ch
 		bytes[FLM_REGION_HBM + c] = hbm;
 	bytes[FLM_REGION_DDR] = ddr;
 	if (memory_init(&card->memory, bytes, bar2)) {
-		snprintf(error, CARD_ERROR_BYTES, "no memory for the card: %s", strerror(ENOMEM));
+		snprintf(error, CARD_ERROR_BYTES,
+			 "cannot reserve the card's memory; raise the limit of address space (ulimit -v)");
 		return -ENOMEM;
 	}
 	for (unsigned int i = 0; i < FLM_REGIONS; i++)
@@ -184,17 +189,15 @@ PUBLIC int card_new(const struct card_options *options, const struct card_host *
 
 	*out = NULL;
 	if (!profile) {
-		snprintf(error, CARD_ERROR_BYTES,
-			 "no card is called '%s'; u280, vhk158, u280x and tiny "
-			 "are",
-			 name);
+		snprintf(error, CARD_ERROR_BYTES, "unknown card '%.64s'; known: %s", name,
+			 profile_names + 2);
 		return -EINVAL;
 	}
 	if (injections_parse(&injections, options->faults, error, CARD_ERROR_BYTES))
 		return -EINVAL;
 	card = calloc(1, sizeof(*card));
 	if (!card) {
-		snprintf(error, CARD_ERROR_BYTES, "no memory for a card");
+		snprintf(error, CARD_ERROR_BYTES, "no memory for a card; end other programs");
 		return -ENOMEM;
 	}
 	card->profile = *profile;
@@ -217,7 +220,9 @@ PUBLIC int card_new(const struct card_options *options, const struct card_host *
 	memcpy(chip.buffer_bytes, profile->buffer_bytes, sizeof(chip.buffer_bytes));
 	ret = make_memory(card, options, error);
 	if (!ret) {
-		snprintf(error, CARD_ERROR_BYTES, "no memory or threads for a card");
+		snprintf(error, CARD_ERROR_BYTES,
+			 "cannot start the card: no memory or threads left; end other programs, or "
+			 "give fewer threads");
 		ret = make_doorbells(card);
 	}
 	if (!ret)

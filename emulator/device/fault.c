@@ -7,10 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES                                                                                      \
-	"hang, deaf, lost-interrupt, late-interrupt, dma-error, bad-completion, dead-heartbeat "   \
-	"and removal"
-
 static const struct {
 	const char *name;
 	int is_interrupt;
@@ -24,6 +20,15 @@ static const struct {
 	[INJECT_DEAD_HEARTBEAT] = { "dead-heartbeat", 0 },
 	[INJECT_REMOVAL] = { "removal", 0 },
 };
+
+/* Every kind's name, as ", hang, deaf, ...". */
+static void put_names(char names[128])
+{
+	int at = 0;
+
+	for (int i = 0; i < INJECTIONS; i++)
+		at += snprintf(names + at, 128 - at, ", %s", kinds[i].name);
+}
 
 static int find(const char *name, size_t length)
 {
@@ -57,16 +62,17 @@ int injections_parse(struct injections *injections, const char *list, char *erro
 		uint64_t number = name >= length ? 1 :
 				  read_number(list + name + 1, length - name - 1);
 		int kind = find(list, name);
+		char names[128];
 
 		if (kind < 0) {
-			snprintf(error, bytes, "no fault is called '%.*s'; %s are",
-				 name < 64 ? (int)name : 64,
-				 list, NAMES);
+			put_names(names);
+			snprintf(error, bytes, "unknown fault '%.*s'; known: %s",
+				 name < 64 ? (int)name : 64, list, names + 2);
 			return -EINVAL;
 		}
 		if (!number) {
 			snprintf(error, bytes,
-				 "fault '%.*s': write %s@N, N the number of the %s, from 1 on",
+				 "fault '%.*s': no such number; write %s@N, where N numbers the %ss from 1",
 				 length < 64 ? (int)length : 64, list, kinds[kind].name,
 				 kinds[kind].is_interrupt ? "interrupt" : "job");
 			return -EINVAL;

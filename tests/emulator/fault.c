@@ -38,12 +38,12 @@ static void names(void)
 	static const struct { const char *list, *part;
 	} bad[] = {
 		{ "hangs",
-		  "no fault is called 'hangs'; hang, deaf, lost-interrupt, late-interrupt, "
-		  "dma-error, bad-completion, dead-heartbeat and removal are" },
+		  "unknown fault 'hangs'; known: hang, deaf, lost-interrupt, late-interrupt, "
+		  "dma-error, bad-completion, dead-heartbeat, removal" },
 		{ "hang,removal@x", "removal@x" },
-		{ "hang@0", "N the number of the job" },
-		{ "lost-interrupt@", "number of the interrupt" },
-		{ ",hang", "called ''" },
+		{ "hang@0", "N numbers the jobs" },
+		{ "lost-interrupt@", "N numbers the interrupts" },
+		{ ",hang", "unknown fault ''" },
 	};
 
 	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -681,7 +681,7 @@ static void test_start(void)
 			text[0] = 0;
 		close(out[0]);
 		ok(WIFEXITED(status) && WEXITSTATUS(status) == 1 &&
-		   strstr(text, i ? "exists and is no socket" : "is in use by another process"),
+		   strstr(text, i ? "exists and is not a socket" : "in use by another process"),
 		   i ? "a file that is no socket is not removed" : "a socket in use is left alone");
 	}
 	fd = open(path, O_RDONLY);

@@ -75,7 +75,7 @@ refused 2 "at least 4 MiB" "too little memory for the emulator" \
 	flightllm-emu --socket s --card tiny --mem 1
 refused 2 "--bar2 17M: must be a power of two" "the emulator's window" \
 	flightllm-emu --socket s --card tiny --bar2 17M
-refused 2 "no fault is called 'fire'; hang," "a fault that is none" \
+refused 2 "unknown fault 'fire'; known: hang," "a fault that is none" \
 	flightllm-emu --socket s --card tiny --faults fire
 refused 2 "--mem 2: is not" "the VM's memory" flightllm-vm --mem 2: true
 refused 2 "--smp 0 is not a number" "the VM's processors" flightllm-vm --smp 0 true
@@ -99,16 +99,16 @@ refused 2 "takes one model file and --file TEXT" "perplexity without a text" \
 # --- cards ---
 
 for c in "run fables.flm" "bench fables.flm" "perplexity fables.flm --file $model/eval.txt" info; do
-	refused 2 "--emulate=u9000: no card is called 'u9000'; u280, vhk158, u280x and tiny are" \
+	refused 2 "--emulate=u9000: unknown card 'u9000'; known: u280, vhk158, u280x, tiny" \
 		"an unknown card to emulate for ${c%% *}" flightllm $c --emulate=u9000
-	refused 2 "--device: no card is called 'u9000'; u280, vhk158, u280x and tiny are" \
+	refused 2 "--device: unknown card 'u9000'; known: u280, vhk158, u280x, tiny" \
 		"an unknown card named as a device for ${c%% *}" flightllm $c -d emulate:u9000
 	refused 3 "no card" "a card that is not there for ${c%% *}" flightllm $c -d /dev/accel/accel4711
 done
-FLIGHTLLM_DEVICE=emulate:u9000 refused 2 "FLIGHTLLM_DEVICE: no card is called 'u9000'" \
+FLIGHTLLM_DEVICE=emulate:u9000 refused 2 "FLIGHTLLM_DEVICE: unknown card 'u9000'" \
 	"an unknown card in the environment" flightllm info
 refused 3 "no card" "a PCI address without a card" flightllm info -d 0000:ff:1f.7
-refused 2 "no card is called 'u9000'; u280, vhk158, u280x and tiny are" "an unknown card of the emulator" \
+refused 2 "unknown card 'u9000'; known: u280, vhk158, u280x, tiny" "an unknown card of the emulator" \
 	flightllm-emu --socket s --card u9000
 refused 2 "--card u9000: must be u280, vhk158, u280x or tiny" "an unknown card of the VM" \
 	flightllm-vm --card u9000 true
@@ -178,7 +178,7 @@ for c in run bench "perplexity --file $model/eval.txt"; do
 	refused 8 "newer-isa.flm: needs instruction set 1.9, card emulate:u280 has 1.1; compile it with the" \
 		"$c: a model for a newer card" flightllm $c newer-isa.flm --emulate
 done
-refused 8 "unknown-card.flm was compiled for card u55; no card is called 'u55'; u280, vhk158, u280x and tiny are" \
+refused 8 "unknown-card.flm was compiled for card u55; unknown card 'u55'; known: u280, vhk158, u280x, tiny" \
 	"a model for a card that nobody knows" flightllm run unknown-card.flm --emulate
 
 # --- texts ---
@@ -231,7 +231,7 @@ refused 1 "nowhere: No such file or directory; name the directory that holds con
 
 refused 1 "--socket /nowhere/s: No such file or directory; name a place" "a socket in no folder" \
 	flightllm-emu --card tiny --socket /nowhere/s
-refused 1 "long.txt exists and is no socket; choose another path" "a socket where a file is" \
+refused 1 "long.txt: exists and is not a socket; choose another path" "a socket where a file is" \
 	flightllm-emu --card tiny --socket long.txt
 refused 1 "--trace /nowhere/t: No such file or directory; name a file" "a trace in no folder" \
 	flightllm-emu --card tiny --socket s --trace /nowhere/t
