@@ -79,7 +79,7 @@ int flightllm_device_wait_ready(struct flightllm_device *fdev)
 			return 0;
 		msleep(20);
 	}
-	drm_err(&fdev->drm, "card is not ready after a reset: STATE %#x\n", state);
+	drm_err(&fdev->drm, "card did not become ready after a reset: STATE %#x\n", state);
 	return -ETIMEDOUT;
 }
 
@@ -111,7 +111,7 @@ static int map_bars(struct flightllm_device *fdev)
 		return dev_err_probe(&pdev->dev, PTR_ERR(fdev->doorbells), "cannot map BAR4\n");
 	ret = pcim_request_region(pdev, FLM_BAR_MEMORY, "flightllm");
 	if (ret)
-		return dev_err_probe(&pdev->dev, ret, "cannot have BAR2\n");
+		return dev_err_probe(&pdev->dev, ret, "cannot request BAR2\n");
 	fdev->window = pci_resource_start(pdev, FLM_BAR_MEMORY);
 	/* x86 asks its own table what a page of a BAR is, whatever the mapping says. */
 	ret = devm_arch_io_reserve_memtype_wc(&pdev->dev, fdev->window,
@@ -175,7 +175,7 @@ static int read_identity(struct flightllm_device *fdev)
 	if (!card->cores || card->cores > FLM_CORES || card->queues < 2 || card->queues > 4096 ||
 	    !card->segments || card->segments > FLM_SEGMENTS || !card->vectors)
 		return dev_err_probe(dev, -EPROTO,
-				     "impossible: %u cores, %u queues, %u segments, %u vectors\n",
+				     "impossible card: %u cores, %u queues, %u segments, %u vectors\n",
 				     card->cores, card->queues, card->segments, card->vectors);
 	if (card->slots_log2_min > FLIGHTLLM_SLOTS_LOG2 ||
 	    card->slots_log2_max < FLIGHTLLM_SLOTS_LOG2)
@@ -223,7 +223,7 @@ static int add_region(struct flightllm_device *fdev, u32 id, u64 *first_page)
 	    region->window > pci_resource_len(fdev->pdev, FLM_BAR_MEMORY) ||
 	    region->visible > pci_resource_len(fdev->pdev, FLM_BAR_MEMORY) - region->window)
 		return dev_err_probe(fdev->drm.dev, -EPROTO,
-				     "%s makes no sense: %llu bytes, block %u, %llu visible\n",
+				     "%s: impossible size: %llu bytes, block %u, %llu visible\n",
 				     region->name, region->bytes, region->block, region->visible);
 	region->first_page = *first_page;
 	*first_page += region->bytes >> PAGE_SHIFT;
@@ -298,7 +298,8 @@ int flightllm_device_init(struct flightllm_device *fdev)
 	/* Bits 63:60 of a block entry name the region. */
 	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(FLM_BLOCK_REGION_SHIFT));
 	if (ret)
-		return dev_err_probe(&pdev->dev, ret, "no usable DMA mask\n");
+		return dev_err_probe(&pdev->dev, ret, "cannot use a DMA mask of %d bits\n",
+				     FLM_BLOCK_REGION_SHIFT);
 	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
 	ret = map_bars(fdev);
 	if (!ret)
@@ -347,7 +348,7 @@ static int init_vectors(struct flightllm_device *fdev)
 	count = pci_alloc_irq_vectors(fdev->pdev, 1, min(fdev->card.vectors, FLIGHTLLM_VECTORS),
 				      PCI_IRQ_MSIX);
 	if (count < 0) {
-		drm_err(&fdev->drm, "cannot have an MSI-X vector: %pe\n", ERR_PTR(count));
+		drm_err(&fdev->drm, "cannot allocate an MSI-X vector: %pe\n", ERR_PTR(count));
 		return count;
 	}
 	for (i = 0; i < count; i++) {
@@ -360,7 +361,7 @@ static int init_vectors(struct flightllm_device *fdev)
 		ret = request_irq(vector->irq, i || count == 1 ? flightllm_queue_irq : event_irq,
 				  0, "flightllm", vector);
 		if (ret) {
-			drm_err(&fdev->drm, "cannot have interrupt %d: %pe\n", i, ERR_PTR(ret));
+			drm_err(&fdev->drm, "cannot request interrupt %d: %pe\n", i, ERR_PTR(ret));
 			free_vectors(fdev);
 			return ret;
 		}

@@ -137,7 +137,7 @@ static void event_work(struct work_struct *work)
 		goto out_exit;
 	flightllm_write(fdev, FLM_REG_EVENTS, events);
 	if (FLM_REG_GET(events, EVENTS, UNCORRECTED))
-		drm_err_ratelimited(&fdev->drm, "memory error that could not be corrected\n");
+		drm_err_ratelimited(&fdev->drm, "uncorrected memory error\n");
 	if (FLM_REG_GET(events, EVENTS, THERMAL))
 		drm_err_ratelimited(&fdev->drm, "card is too hot: %u millidegrees\n",
 				    flightllm_read(fdev, FLM_REG_TEMPERATURE));
