@@ -377,8 +377,8 @@ int main(int argc, char **argv)
 	}
 	vfu = vfu_new();
 	if (!vfu)
-		errx(EXIT_FAILED, "cannot set up asynchronous I/O for interrupts: %s; %s", strerror(errno),
-		     errno == EAGAIN ? "raise fs.aio-max-nr" : "use a kernel that allows it");
+		errx(EXIT_FAILED, "cannot set up asynchronous I/O for interrupts: %s; %s",
+		     strerror(errno), errno == EAGAIN ? "raise fs.aio-max-nr" : "use a kernel that allows it");
 	host.opaque = vfu;
 	ret = card_new(&o.card, &host, &card, error);
 	if (ret)

@@ -130,8 +130,8 @@ static int wait_copy(struct flm_device *device, uint64_t seqno)
 	if (done.status == DRM_FLIGHTLLM_STATUS_LOST)
 		return flm_fail(-ECANCELED, "%s: " RESET_TEXT, device->node);
 	if (done.status == DRM_FLIGHTLLM_STATUS_RESET)
-		return flm_fail(-EIO, "%s: a copy did not come to its end and was cut off; try again, "
-				"and see 'dmesg'", device->node);
+		return flm_fail(-EIO, "%s: a copy did not end and was cut off; try again, and see "
+				"'dmesg'", device->node);
 	return flm_fail(-EIO, "%s: a copy ended with status %u, fault %u at offset 0x%llx; try again, "
 			"and if it stays, report this", device->node, done.status, done.fault.kind,
 			(unsigned long long)done.fault.offset);
@@ -179,7 +179,8 @@ static int copy(struct flm_bo *bo, uint64_t offset, const void *from, void *to, 
 	int ret;
 
 	if (offset > bo->bytes || bytes > bo->bytes - offset)
-		return flm_fail(-EINVAL, "%llu bytes at %llu lie outside a buffer of %llu",
+		return flm_fail(-EINVAL, "%llu bytes at %llu: outside the buffer of %llu bytes; give a "
+				"range inside it",
 				(unsigned long long)bytes, (unsigned long long)offset,
 				(unsigned long long)bo->bytes);
 	if (bo->placement == FLM_BO_HOST) {

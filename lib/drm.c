@@ -108,8 +108,8 @@ static int choose(const char *name, struct flm_device_info *row)
 	}
 	if (pci_without_driver(name))
 		return -ENODEV;
-	return flm_fail(-ENODEV, "no card '%s'; 'flightllm list' shows the %d that there are", name,
-			count);
+	return flm_fail(-ENODEV, "no card '%s' among this machine's %d; 'flightllm list' shows them",
+			name, count);
 }
 
 static int drm_seam_ioctl(void *handle, unsigned long request, void *argument)
@@ -140,7 +140,7 @@ static int refused(const char *node, int error)
 	struct stat info;
 
 	if (error != -EACCES && error != -EPERM)
-		return flm_fail(error, "%s: %s", node, strerror(-error));
+		return flm_fail(error, "%s: %s; see 'dmesg'", node, strerror(-error));
 	if (!stat(node, &info) && info.st_mode & 0060)
 		group = getgrgid(info.st_gid);
 	if (group)
@@ -159,7 +159,8 @@ static int check_version(int fd, const char *node)
 	int ret = 0;
 
 	if (!version || strcmp(version->name, "flightllm"))
-		ret = flm_fail(-ENODEV, "%s is not a FlightLLM card", node);
+		ret = flm_fail(-ENODEV, "%s: not a FlightLLM card; 'flightllm list' shows those",
+			       node);
 	else if (version->version_major != DRM_FLIGHTLLM_MAJOR)
 		ret = flm_fail(-EPROTO, "the driver speaks interface %d.%d, this library %d.%d; install "
 			       "driver and library of one release", version->version_major,

@@ -42,7 +42,7 @@ static int read_at(const struct image *image, uint64_t offset, void *memory, uin
 		if (n < 0)
 			return flm_fail(-errno, "%s: %s; " REMEDY, image->path, strerror(errno));
 		if (!n)
-			return damaged(image, "it has become shorter while it was read");
+			return damaged(image, "it became shorter while it was read");
 		at += n;
 		offset += n;
 		bytes -= n;
@@ -203,7 +203,7 @@ static int check_model(struct image *image)
 		return damaged(image, "it has no model table");
 	if (le32toh(m->arch) != FLM_ARCH_LLAMA)
 		return flm_fail(-EPROTO, "%s holds a model of architecture %u, which this library does "
-				"not know; it needs a newer release", image->path,
+				"not know; install a newer release", image->path,
 				le32toh(m->arch));
 	for (unsigned int i = 0; i < sizeof(m->reserved) / sizeof(m->reserved[0]); i++)
 		if (m->reserved[i])
@@ -235,7 +235,7 @@ static int check_sections(struct image *image)
 			return ret;
 		if (kind & FLM_SECTION_REQUIRED)
 			return flm_fail(-EPROTO, "%s needs section kind 0x%x, which this library does "
-					"not know; it needs a newer release", image->path, kind);
+					"not know; install a newer release", image->path, kind);
 		has_program |= kind == FLM_SECTION_PROGRAM;
 	}
 	if (!has_program)
@@ -276,7 +276,8 @@ int image_open(const char *path, struct image *image)
 		return flm_fail(-ENOENT, "%s: no such file; flightllm-cc makes one from a model",
 				path);
 	if (image->fd < 0)
-		return flm_fail(-errno, "%s: %s", path, strerror(errno));
+		return flm_fail(-errno, "%s: %s; %s", path, strerror(errno), errno == EACCES ?
+				"ask its owner to let you read it" : "name a file that can be read");
 	image->path = strdup(path);
 	if (!image->path || fstat(image->fd, &info)) {
 		ret = flm_fail(-ENOMEM, "%s: no memory to open it", path);

@@ -222,7 +222,8 @@ PUBLIC int flm_model_load(struct flm_device *device, const char *path,
 		if (le32toh(image.sections[i].place) == FLM_PLACE_NONE)
 			continue;
 		if (m->bindings == MODEL_BINDINGS_MAX)
-			ret = flm_fail(-EBADMSG, "%s has more than %d sections for the card", path,
+			ret = flm_fail(-EBADMSG, "%s: more than %d sections are for the card; compile the model "
+				       "again", path,
 				       MODEL_BINDINGS_MAX);
 		else
 			ret = upload(m, &image, i, options, &done);

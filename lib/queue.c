@@ -65,8 +65,8 @@ PUBLIC int flm_context_bind(struct flm_context *context, const struct flm_bindin
 	};
 
 	if (count > BINDINGS_MAX)
-		return flm_fail(-EINVAL, "%u bindings in one call are more than %d", count,
-				BINDINGS_MAX);
+		return flm_fail(-EINVAL, "%u bindings in one call: too many; give at most %d",
+				count, BINDINGS_MAX);
 	for (unsigned int i = 0; i < count; i++) {
 		rows[i].segment = bindings[i].segment;
 		rows[i].core = bindings[i].core;
@@ -139,7 +139,7 @@ PUBLIC int flm_queue_new(struct flm_context *context, uint32_t cores, unsigned i
 
 	*queue = NULL;
 	if (priority >= FLM_QUEUE_PRIORITIES)
-		return flm_fail(-EINVAL, "a queue has no priority %u; give it one from 0 to %d",
+		return flm_fail(-EINVAL, "unknown priority %u; give 0 to %d",
 				priority, FLM_QUEUE_PRIORITIES - 1);
 	return queue_new(context, &create, queue);
 }
@@ -175,8 +175,8 @@ static int submit(struct flm_queue *queue, const struct drm_flightllm_job *jobs,
 	int ret = device_ask(queue->device, DRM_IOCTL_FLIGHTLLM_SUBMIT, &submit, "SUBMIT");
 
 	if (ret == -E2BIG)
-		flm_fail(ret, "%s: the driver does not allow jobs of so many tokens now; ask for fewer at a "
-			 "time", queue->device->node);
+		flm_fail(ret, "%s: the job has more preemption points than the driver allows now; ask for "
+			 "fewer tokens at a time", queue->device->node);
 	*seqno = ret ? 0 : submit.seqno;
 	return ret;
 }
@@ -187,7 +187,7 @@ PUBLIC int flm_queue_submit(struct flm_queue *queue, const struct flm_job *jobs,
 	struct drm_flightllm_job rows[JOBS_MAX] = { 0 };
 
 	if (!count || count > JOBS_MAX)
-		return flm_fail(-EINVAL, "%u jobs in one call; 1 to %d are possible", count,
+		return flm_fail(-EINVAL, "%u jobs in one call: not possible; give 1 to %d", count,
 				JOBS_MAX);
 	for (unsigned int i = 0; i < count; i++) {
 		rows[i].op = DRM_FLIGHTLLM_JOB_RUN;
@@ -245,7 +245,8 @@ PUBLIC int flm_queue_wait(struct flm_queue *queue, uint64_t seqno, unsigned int 
 				.segment = wait.fault.segment, .offset = wait.fault.offset,
 			},
 		};
-	return ret ? flm_fail(ret, "job %llu has not ended in time", (unsigned long long)seqno) : 0;
+	return ret ? flm_fail(ret, "job %llu: has not ended yet; wait longer",
+			      (unsigned long long)seqno) : 0;
 }
 
 PUBLIC int flm_queue_stop(struct flm_queue *queue, uint64_t seqno)

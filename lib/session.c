@@ -352,8 +352,8 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 	if (done.status == FLM_STATUS_LOST)
 		return flm_fail(-ECANCELED, RESET_TEXT);
 	if (done.status == FLM_STATUS_RESET)
-		return flm_fail(-ECANCELED, "the session's queue was reset, for the job did not come to "
-				"its end; begin a new session, and see 'dmesg'");
+		return flm_fail(-ECANCELED, "the job did not end and its queue was reset; begin a new "
+				"session, and see 'dmesg'");
 	if (!is_cut)
 		hand_over(session, request, part, &seen, done.tokens);
 	part->tokens_made = seen;
@@ -418,10 +418,11 @@ static int check(const struct flm_session *session, const struct flm_request *re
 		return flm_fail(-ECANCELED, "the session was lost in a reset; begin a new one, with the "
 				"model loaded again if the card was reset");
 	if (!request->count && !session->is_pending)
-		return flm_fail(-EINVAL, used ? "nothing to go on from: no token is pending; repeat the "
-				"last one in the prompt, with the session truncated to before it" :
-				"nothing to go on from: the session is empty and the prompt has no "
-				"token; give it one");
+		return flm_fail(-EINVAL, used ? "nothing to go on from: the prompt is empty and "
+				"no token is pending; truncate the session by its last token and "
+				"give that token as the prompt" :
+				"nothing to go on from: prompt and session are empty; give the "
+				"prompt a token");
 	if (used > session->capacity)	/* a token is pending behind the last position */
 		return flm_fail(-EOVERFLOW, "the context of %u tokens is full; truncate the session, or "
 				"%s", session->capacity, larger);
@@ -430,11 +431,12 @@ static int check(const struct flm_session *session, const struct flm_request *re
 				"in use; shorten it, or %s", request->count, used,
 				session->capacity, larger);
 	if (request->stop_count > FLM_STOP_TOKENS)
-		return flm_fail(-EINVAL, "%u stop tokens are more than the card's %u",
+		return flm_fail(-EINVAL, "%u stop tokens: too many; give at most %u",
 				request->stop_count, FLM_STOP_TOKENS);
 	for (unsigned int i = 0; i < request->count; i++)
 		if (request->tokens[i] >= session->model->info.vocab)
-			return flm_fail(-EINVAL, "token %u of the prompt is %u, the vocabulary has %u",
+			return flm_fail(-EINVAL, "token %u of the prompt is %u, the vocabulary has %u; "
+					"encode the prompt with the model's own tokenizer",
 					i, request->tokens[i], session->model->info.vocab);
 	return check_sampler(&request->sampler);
 }
@@ -573,8 +575,8 @@ PUBLIC int flm_session_truncate(struct flm_session *session, unsigned int positi
 	unsigned int used = flm_session_position(session);
 
 	if (position > used)
-		return flm_fail(-EINVAL, "position %u is beyond the session's %u tokens", position,
-				used);
+		return flm_fail(-EINVAL, "position %u is beyond the session's %u tokens; give at most "
+				"%u", position, used, used);
 	if (position == used)
 		return 0;
 	session->cached = position;

@@ -61,7 +61,7 @@ int main(int argc, char **argv)
 	else if (argc < 2)
 		fail(&common, EXIT_USAGE, "a command is missing; 'flightllm --help' lists them");
 	else
-		fail(&common, EXIT_USAGE, "'%s' is no command; 'flightllm --help' lists them",
+		fail(&common, EXIT_USAGE, "unknown command '%s'; 'flightllm --help' lists those known",
 		     word);
 	if (status == EXIT_DONE)
 		check_stdout(&common);

@@ -419,7 +419,7 @@ static bool obey(struct run *run, const char *line, const char *system)
 			"Turns are written as LLaMA-2 was trained: [INST] ... [/INST]." :
 			"Turns are joined as plain text; an empty line lets the model go on.");
 	} else {
-		fprintf(stderr, "flightllm run: no command %s; /help lists them\n", line);
+		fprintf(stderr, "flightllm run: unknown command %s; /help lists those known\n", line);
 	}
 	return true;
 }

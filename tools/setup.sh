@@ -90,15 +90,15 @@ install_packages()
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if [ "$(id -u)" != 0 ]; then
 		[ -n "$(command -v sudo)" ] ||
-			die "these packages are missing, install them as root: ${missing[*]}"
+			die "packages are missing; install them as root: ${missing[*]}"
 		sudo=(sudo)
 	fi
 	say "installing packages: ${missing[*]}"
 	"${sudo[@]}" apt-get -q update >"$cache/log" 2>&1 ||
-		die "apt-get update failed, see $cache/log"
+		die "apt-get update failed; see $cache/log"
 	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install \
 		--no-install-recommends "${missing[@]}" >"$cache/log" 2>&1 ||
-		die "apt-get install failed, see $cache/log"
+		die "apt-get install failed; see $cache/log"
 }
 
 # The host's own mirror serves the other suites too: prints the address of the archive.
@@ -136,7 +136,7 @@ new_apt()
 		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $line main"
 	done >"$at/sources.list"
 	private_apt "$at" apt-get update >"$cache/log" 2>&1 ||
-		die "cannot read package lists ($*), see $cache/log"
+		die "cannot read package lists ($*); see $cache/log"
 	if grep -q '^[WE]:' "$cache/log"; then
 		die "cannot read package lists ($*): $(grep -m1 '^[WE]:' "$cache/log")"
 	fi
@@ -170,15 +170,15 @@ debian_version()
 {
 	# shellcheck disable=SC1091
 	. /etc/os-release
-	[ "${ID:-}" = debian ] || die "this is not Debian: ${PRETTY_NAME:-unknown}; Debian 12 or 13 is needed"
+	[ "${ID:-}" = debian ] || die "${PRETTY_NAME:-this system}: not Debian; use Debian 12 or 13"
 	case ${VERSION_ID:-} in
 	12 | 13) ;;
-	*) die "Debian ${VERSION_ID:-unknown} is not supported; Debian 12 or 13 is needed" ;;
+	*) die "Debian ${VERSION_ID:-unknown}: not supported; use Debian 12 or 13" ;;
 	esac
-	[ "$(dpkg --print-architecture)" = amd64 ] || die "the host must be amd64"
+	[ "$(dpkg --print-architecture)" = amd64 ] || die "$(dpkg --print-architecture): not supported; use an amd64 host"
 	codename=$VERSION_CODENAME
 	archive=$(mirror_of "$codename|stable|oldstable")
-	[ -n "$archive" ] || die "apt's configuration names no archive for $codename"
+	[ -n "$archive" ] || die "no archive for $codename in apt's configuration; add one to /etc/apt/sources.list"
 	archive=${archive%/}
 	security=$(mirror_of "$codename-security|stable-security|oldstable-security")
 	security=${security%/}
@@ -196,7 +196,7 @@ fetch_qemu()
 	new_apt "$at/apt" "$archive trixie" "$archive trixie-backports"
 	private_apt "$at/apt" apt-get -y --download-only --no-install-recommends \
 		-t trixie-backports install qemu-system-x86 seabios >"$cache/log" 2>&1 ||
-		die "cannot download QEMU, see $cache/log"
+		die "cannot download QEMU; see $cache/log"
 	unpack "$at/root" "$at"/apt/cache/archives/*.deb
 	rm -rf "$at/apt"
 	# Nothing here needs manuals, firmware of other machines or locales.
@@ -225,7 +225,7 @@ unpack_image()
 	28b52ffd) head -c -4 "$out.payload" | zstd -dcq >"$out" ;;
 	fd377a58) head -c -4 "$out.payload" | xz -dc --single-stream >"$out" ;;
 	1f8b*) gzip -dc <"$out.payload" >"$out" ;;
-	*) die "$image: kernel compression $magic is not known" ;;
+	*) die "$image: unknown kernel compression $magic; get the kernel again with --refresh" ;;
 	esac
 	rm "$out.payload"
 }
@@ -275,7 +275,7 @@ fetch_kernel()
 	version=$(private_apt "$at/apt" apt-cache pkgnames linux-image-6.12 |
 		grep -E "$pattern" | sort -V | tail -n 1)
 	version=${version#linux-image-}
-	[ -n "$version" ] || die "no linux-image-6.12.*-amd64 in $codename or $codename-security"
+	[ -n "$version" ] || die "no linux-image-6.12.*-amd64 in $codename or $codename-security; use another mirror"
 	names=("linux-image-$version" "linux-headers-$version")
 	for name in "linux-headers-${version%-amd64}-common" "linux-kbuild-${version%-amd64}" \
 		"linux-binary-$version" "linux-modules-$version" "linux-base-$version"; do
@@ -286,7 +286,7 @@ fetch_kernel()
 	done
 	mkdir "$at/debs"
 	(cd "$at/debs" && private_apt "$at/apt" apt-get download "${names[@]}") \
-		>"$cache/log" 2>&1 || die "cannot download ${names[*]}, see $cache/log"
+		>"$cache/log" 2>&1 || die "cannot download ${names[*]}; see $cache/log"
 	unpack "$root" "$at"/debs/*.deb
 	rm -rf "$at/apt" "$at/debs" "${root:?}/usr/share"
 	[ -e "$root/lib/modules" ] || { mkdir -p "$root/lib" && ln -s ../usr/lib/modules "$root/lib/modules"; }
@@ -315,7 +315,7 @@ fetch_selftests()
 	mkdir -p "$at"
 	new_apt "$at/apt" "$archive $codename" "$security $codename-security"
 	(cd "$at" && private_apt "$at/apt" apt-get download linux-source-6.12) \
-		>"$cache/log" 2>&1 || die "cannot download linux-source-6.12, see $cache/log"
+		>"$cache/log" 2>&1 || die "cannot download linux-source-6.12; see $cache/log"
 	dpkg-deb --fsys-tarfile "$at"/linux-source-6.12*.deb |
 		tar -xO ./usr/src/linux-source-6.12.tar.xz | xz -dc -T0 |
 		tar -x -C "$at" --strip-components=1 --no-same-owner --wildcards \
@@ -351,7 +351,7 @@ fetch_build_root()
 		private_apt "$at/apt" apt-get -y --download-only --no-install-recommends \
 			-t "$suite" install $headers make dash bash coreutils sed grep mawk \
 			findutils diffutils perl gzip binutils >"$cache/log" 2>&1 ||
-			die "cannot download headers of $suite, see $cache/log"
+			die "cannot download headers of $suite; see $cache/log"
 		unpack "$at/root" "$at"/apt/cache/archives/*.deb
 		rm -rf "$at/apt" "$at"/root/usr/share/{doc,man,locale,info}
 		# What the packages' scripts would have linked.
@@ -405,7 +405,7 @@ main()
 			exit 0
 			;;
 		--print-headers)
-			is_complete "$cache/kernel" || die "no guest kernel yet: run tools/setup.sh"
+			is_complete "$cache/kernel" || die "no guest kernel yet; run tools/setup.sh"
 			echo "$cache/headers"
 			exit 0
 			;;

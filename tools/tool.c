@@ -93,7 +93,7 @@ static void refuse_option(const struct common *common, int why, char **argv,
 	if (optopt && is_long)
 		fail(common, EXIT_USAGE, "%s: this option takes no value; 'flightllm %s --help' lists "
 		     "them", word, name);
-	fail(common, EXIT_USAGE, "no option %s; 'flightllm %s --help' lists them",
+	fail(common, EXIT_USAGE, "unknown option %s; 'flightllm %s --help' lists those known",
 	     optopt ? letter : word, name);
 }
 
@@ -143,10 +143,9 @@ void probe_model(const struct common *common, const char *path, struct flm_model
 {
 	int ret = flm_model_probe(path, info, notes);
 
-	if (ret == -EACCES)
-		fail(common, EXIT_PERMISSION, "%s; ask its owner to let you read it", flm_error());
 	if (ret)
-		fail(common, ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s", flm_error());
+		fail(common, ret == -EACCES ? EXIT_PERMISSION :
+		     ret == -EPROTO ? EXIT_VERSION : EXIT_FAILED, "%s", flm_error());
 }
 
 struct flm_device *open_device(const struct common *common, const char *model_path)

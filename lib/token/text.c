@@ -148,7 +148,8 @@ PUBLIC int flm_tokenizer_decode(const struct flm_tokenizer *tokenizer, const uin
 	*bytes = 0;
 	for (size_t i = 0; i < count; i++)
 		if (ids[i] >= tokenizer->count)
-			return flm_fail(-EINVAL, "token %u (number %zu) is none of the %u pieces",
+			return flm_fail(-EINVAL, "token %u (number %zu) is outside the vocabulary of %u; use the "
+					"tokenizer that made it",
 					ids[i], i + 1, tokenizer->count);
 	ret = flm_detokenizer_new(tokenizer, &d);
 	if (ret)
@@ -162,7 +163,7 @@ PUBLIC int flm_tokenizer_decode(const struct flm_tokenizer *tokenizer, const uin
 	flm_detokenizer_free(d);
 	*bytes = used;
 	if (used > room)
-		return flm_fail(-ENOBUFS, "the text has %zu bytes, the caller has room for %zu",
+		return flm_fail(-ENOBUFS, "the text has %zu bytes, the array has room for %zu; give more room",
 				used, room);
 	return 0;
 }

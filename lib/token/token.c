@@ -357,16 +357,17 @@ PUBLIC int flm_tokenizer_encode(const struct flm_tokenizer *tokenizer, const cha
 
 	*count = 0;
 	if (bytes > TEXT_BYTES_MAX)
-		return flm_fail(-E2BIG, "a text of %zu bytes is too long, %d is the most",
+		return flm_fail(-E2BIG, "a text of %zu bytes is too long; split it into parts of at most %d",
 				bytes, TEXT_BYTES_MAX);
 	ret = encode(&e, bytes ? text : "", bytes);
 	if (ret == -EINVAL)
-		return flm_fail(ret, "the text has a character that is one of the control pieces");
+		return flm_fail(ret, "a character of the text is one of the model's control pieces; "
+				"remove it");
 	if (ret)
 		return flm_fail(ret, "no memory to tokenize %zu bytes", bytes);
 	*count = e.used;
 	if (e.used > room)
-		return flm_fail(-ENOBUFS, "the text has %zu tokens, the caller has room for %zu",
+		return flm_fail(-ENOBUFS, "the text has %zu tokens, the array has room for %zu; give more room",
 				e.used, room);
 	return 0;
 }

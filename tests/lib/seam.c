@@ -302,7 +302,7 @@ static void points(void)
 	limit(256, 256, 256);
 	fake.is_stubborn = true;
 	ok(speak(session, &result) == -E2BIG && fake.submits == 9 && !result.submits &&
-	   strstr(flm_error(), "; ask for fewer at a time"),
+	   strstr(flm_error(), "; ask for fewer tokens at a time"),
 	   "a driver that refuses all is believed in the end, after 9 tries");
 	fake.is_stubborn = false;
 	ok(!speak(session, &result), "and no harm is done");

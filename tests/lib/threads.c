@@ -423,10 +423,10 @@ static void texts(void)
 	request.count = 0;
 	request.generate = 1;
 	ok(flm_session_generate(session, &request, &result) == -EINVAL &&
-	   says("no token is pending; repeat the last one"), "behind a prompt none is pending");
+	   says("no token is pending; truncate the session"), "behind a prompt none is pending");
 	flm_session_truncate(session, 0);
 	ok(flm_session_generate(session, &request, &result) == -EINVAL &&
-	   says("the session is empty"), "and an empty session is called so");
+	   says("prompt and session are empty"), "and an empty session is called so");
 	request.tokens = (uint32_t[]) { 299, 300 };
 	request.count = 2;
 	ok(flm_session_generate(session, &request, &result) == -EINVAL &&
@@ -436,11 +436,11 @@ static void texts(void)
 
 	options = (struct flm_session_options) { .priority = 9 };
 	ok(flm_session_new(model, &options, &none) == -EINVAL && !none &&
-	   says("no priority 9; give it one from 0 to 3"), "a session of priority 9");
+	   says("unknown priority 9; give 0 to 3"), "a session of priority 9");
 	queue = (void *)8;
 	ok(!flm_context_new(device, &context) &&
 	   flm_queue_new(context, 0, 4, &queue) == -EINVAL && !queue &&
-	   says("no priority 4; give it one from 0 to 3"), "a queue of priority 4");
+	   says("unknown priority 4; give 0 to 3"), "a queue of priority 4");
 	flm_context_free(context);
 	ok(!flm_bo_new(device, FLM_BO_HBM, 0, 4096, &bo) && !flm_bo_map(bo) &&
 	   says("cannot be mapped; use flm_bo_read()"), "the CPU has no view of HBM");

@@ -46,7 +46,7 @@ ok "/clear forgets what was said" same "$(field 2 text)" "${first# }"
 ok "and /exit ends the chat" same "$(grep -c '"text"' "$work/out") $status" "2 0"
 run_in $'/help\n/dance\n' "${run[@]}" -q --chat
 ok "/help lists the commands" grep -q '^/clear' "$work/err"
-ok "what is none is said to be none" grep -q '^flightllm run: no command /dance; /help lists them$' "$work/err"
+ok "what is none is said to be none" grep -q '^flightllm run: unknown command /dance; /help lists those known$' "$work/err"
 ok "and neither is a turn" [ ! -s "$work/out" ]
 run_in "" "${run[@]}" -q --chat --system "Once upon a time" -p "The king said" --json
 line=$(field 1 text)

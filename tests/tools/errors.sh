@@ -10,11 +10,11 @@ commands=(run list info bench perplexity dis)
 # --- options ---
 
 refused 2 "a command is missing; 'flightllm --help'" "no command" flightllm
-refused 2 "'frobnicate' is no command; 'flightllm --help'" "an unknown command" flightllm frobnicate
+refused 2 "unknown command 'frobnicate'; 'flightllm --help'" "an unknown command" flightllm frobnicate
 for c in "${commands[@]}"; do
-	refused 2 "no option --frobnicate; 'flightllm $c --help'" "an unknown option of $c" \
+	refused 2 "unknown option --frobnicate; 'flightllm $c --help'" "an unknown option of $c" \
 		flightllm $c --frobnicate
-	refused 2 "no option -x; 'flightllm $c --help'" "an unknown letter of $c" flightllm $c -xh
+	refused 2 "unknown option -x; 'flightllm $c --help'" "an unknown letter of $c" flightllm $c -xh
 	refused 2 "--json=3: this option takes no value; 'flightllm $c --help'" \
 		"a value for an option of $c that takes none" flightllm $c --json=3
 	refused 2 "'flightllm $c --help'" "too many words for $c" flightllm $c a.flm b.flm
@@ -26,7 +26,7 @@ refused 2 "--prompt needs a value; 'flightllm run --help'" "a long option withou
 	flightllm run fables.flm --prompt
 refused 2 "-n needs a value; 'flightllm bench --help'" "a short option without its value" \
 	flightllm bench fables.flm -n
-refused 2 "no option --t; " "an option cut short so that it may be any of several" flightllm run --t 1
+refused 2 "unknown option --t; " "an option cut short so that it may be any of several" flightllm run --t 1
 refused 2 "--frobnicate" "an unknown option of flightllm-cc" flightllm-cc --frobnicate
 refused 2 "--frobnicate" "an unknown option of flightllm-emu" flightllm-emu --frobnicate
 refused 2 "--frobnicate; see flightllm-vm --help" "an unknown option of flightllm-vm" \
@@ -249,22 +249,22 @@ ok "and by XDG_CACHE_HOME before that" grep -qxF "/elsewhere/flightllm." \
 	<(env -i HOME=/nowhere XDG_CACHE_HOME=/elsewhere "$source/tools/setup.sh" --help)
 env -i XDG_CACHE_HOME=/nowhere "$b/flightllm-vm" true 2>"$work/err"
 ok "without HOME, flightllm-vm says what is missing" \
-	grep -q "QEMU is missing in /nowhere/flightllm: run tools/setup.sh" "$work/err"
+	grep -q "QEMU is missing in /nowhere/flightllm; run tools/setup.sh" "$work/err"
 env -i "$b/flightllm-vm" --status >"$work/out" 2>"$work/err"
 ok "flightllm-vm looks there too" \
-	grep -qE "^cache +$cache_of_nobody$|QEMU is missing in $cache_of_nobody:" "$work/out" "$work/err" ||
+	grep -qE "^cache +$cache_of_nobody$|QEMU is missing in $cache_of_nobody;" "$work/out" "$work/err" ||
 	sed 's/^/# /' "$work/err"
-FLIGHTLLM_CACHE=/nowhere refused 1 "QEMU is missing in /nowhere: run tools/setup.sh" "a VM without QEMU" \
+FLIGHTLLM_CACHE=/nowhere refused 1 "QEMU is missing in /nowhere; run tools/setup.sh" "a VM without QEMU" \
 	flightllm-vm true
 
 # A set-up that looks complete: what follows is refused before any of it is used.
 mkdir -p cache/qemu cache/kernel && : >cache/qemu/.complete && echo 6.12 >cache/kernel/version
 export FLIGHTLLM_CACHE=$PWD/cache
-refused 1 "there is no guest kernel in /nowhere: run tools/setup.sh, or name its folder with --kernel" \
+refused 1 "there is no guest kernel in /nowhere; run tools/setup.sh, or name its folder with --kernel" \
 	"a VM without a kernel" flightllm-vm --kernel /nowhere true
-refused 1 "cannot read the module /nowhere: run make module" "a module that is not there" \
+refused 1 "cannot read the module /nowhere; run make module" "a module that is not there" \
 	flightllm-vm --module /nowhere true
-refused 1 "long.txt is no kernel module: run make module" "a module that is none" \
+refused 1 "long.txt is not a kernel module; run make module" "a module that is none" \
 	flightllm-vm --module long.txt true
 refused 1 "cannot make the folder long.txt/x" "a run's folder that cannot be made" \
 	flightllm-vm --no-module --run-dir long.txt/x true
@@ -279,9 +279,9 @@ refused 2 "/a b: blanks, commas and quotes do not work" "a run's folder with a b
 mkdir "a b"
 TMPDIR=$PWD/a\ b refused 2 "/a b: blanks, commas and quotes do not work" \
 	"a folder for temporary files with a blank" flightllm-vm --no-module true
-refused 1 "cannot write the log /nowhere/log: name another file" "a log in no folder" \
+refused 1 "cannot write the log /nowhere/log; name another file" "a log in no folder" \
 	flightllm-vm --no-module --serial-log /nowhere/log true
-TMPDIR=/nowhere refused 1 "cannot make a folder in /nowhere: name another one in TMPDIR" \
+TMPDIR=/nowhere refused 1 "cannot make a folder in /nowhere; name another one in TMPDIR" \
 	"a folder for temporary files that is not there" flightllm-vm --no-module true
 
 # --- permissions: root has all of them ---
@@ -314,20 +314,20 @@ if "${as[@]}" "$b/flightllm" --version >/dev/null 2>&1; then
 	# A script must be read, which is more than run: not in another's home.
 	if [ -e /dev/kvm ] && ! "${as[@]}" test -w /dev/kvm &&
 		"${as[@]}" "$b/flightllm-vm" --version >/dev/null 2>&1; then
-		denied "no permission for /dev/kvm: join the group" "KVM that may not be used" \
+		denied "no permission for /dev/kvm; join the group" "KVM that may not be used" \
 			flightllm-vm --no-card --no-module --accel kvm true
 	fi
 else
 	skip "permissions" "no other user can run the programs here"
 fi
 if [ ! -e /dev/kvm ]; then
-	refused 1 "there is no /dev/kvm: load kvm_intel or kvm_amd, or use --accel tcg" "a VM without KVM" \
+	refused 1 "there is no /dev/kvm; load kvm_intel or kvm_amd, or use --accel tcg" "a VM without KVM" \
 		flightllm-vm --no-card --no-module --accel kvm true
 elif [ "$(id -u)" -eq 0 ] && unshare -m mount -t tmpfs none /dev 2>/dev/null; then
 	unshare -m sh -c 'mount -t tmpfs none /dev && mknod /dev/null c 1 3 &&
 		exec "$@"' - "$b/flightllm-vm" --no-card --no-module --accel kvm true >"$work/out" 2>"$work/err"
 	status=$?
-	ok "a VM without KVM: status 1" grep -q "there is no /dev/kvm: load kvm_intel or kvm_amd, or use --accel tcg" "$work/err"
+	ok "a VM without KVM: status 1" grep -q "there is no /dev/kvm; load kvm_intel or kvm_amd, or use --accel tcg" "$work/err"
 	ok "in one line" [ "$status.$(wc -l <"$work/err")" = 1.1 ] || sed 's/^/# got /' "$work/err"
 else
 	skip "a VM without KVM" "/dev/kvm cannot be hidden here"

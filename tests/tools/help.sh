@@ -54,7 +54,7 @@ for c in "${commands[@]}"; do
 -h' || has=$common
 	ok "$c: --help has what commands share" same "$(comm -12 "$work/help" <(echo "$common"))" "$has"
 	while read -r option; do
-		"$b/flightllm" $c "$option" </dev/null 2>&1 >/dev/null | grep "no option" && echo "$option"
+		"$b/flightllm" $c "$option" </dev/null 2>&1 >/dev/null | grep "unknown option" && echo "$option"
 	done <"$work/help" >"$work/refused"
 	ok "$c takes each option of its --help" [ ! -s "$work/refused" ] || sed 's/^/# /' "$work/refused"
 	missing=$(comm -23 <(table_options "$source/tools/$c.c") "$work/help")

@@ -6,7 +6,7 @@
 #	. tests/tools/tools.sh
 #	run_in "input" flightllm run fables.flm --emulate
 #	ok "it ends well" [ "$status" = 0 ]
-#	refused 2 "'x' is no command" "an unknown command" flightllm x
+#	refused 2 "unknown command 'x'" "an unknown command" flightllm x
 #	done_testing
 
 . "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
