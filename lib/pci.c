@@ -122,7 +122,7 @@ static int scan(struct pci_access *access, const char *sysfs, struct flm_pci_inf
 static int scan_or_fail(struct pci_access *access, const char *sysfs, struct flm_pci_info *rows)
 {
 	if (setjmp(failure.out))
-		return flm_fail(-EIO, "PCI: %s", failure.why);
+		return flm_fail(-EIO, "PCI: %s; try again, and see what 'lspci' says", failure.why);
 	return scan(access, sysfs, rows);
 }
 

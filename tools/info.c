@@ -51,21 +51,22 @@ static void model_info(const struct common *common, const char *path)
 	free(notes);
 }
 
-/* The row of PCI for a card; false: it is in the process, or PCI does not show it. */
-static bool find_pci(const struct common *common, const char *bus, struct flm_pci_info *row)
+/*
+ * The row of PCI for a card: 1; 0: it is in the process, or PCI does not show it. -errno: PCI cannot
+ * be asked, which the card can.
+ */
+static int find_pci(const char *bus, struct flm_pci_info *row)
 {
 	struct flm_pci_info rows[64];
 	int count = *bus ? flm_pci_list(rows, 64) : 0;
 
-	if (count < 0)
-		fail_flm(common, count);
 	for (int i = 0; i < count; i++) {
 		if (!strcmp(rows[i].bus, bus)) {
 			*row = rows[i];
-			return true;
+			return 1;
 		}
 	}
-	return false;
+	return count < 0 ? count : 0;
 }
 
 static void card_info(const struct common *common)
@@ -74,11 +75,11 @@ static void card_info(const struct common *common)
 	struct flm_device_info info;
 	struct flm_pci_info pci;
 	int ret = flm_device_info(device, &info);
-	bool has_pci;
+	int found;
 
 	if (ret)
 		fail_flm(common, ret);
-	has_pci = find_pci(common, info.bus, &pci);
+	found = find_pci(info.bus, &pci);
 	if (common->json) {
 		json_t *regions = json_array();
 		char serial[17];
@@ -94,14 +95,14 @@ static void card_info(const struct common *common)
 				     "cores", info.cores, "isa_major", info.isa_major,
 				     "isa_minor", info.isa_minor, "queues", info.queues,
 				     "regions", regions,
-				     "pci", has_pci ? pci_json(&pci) : json_null()));
+				     "pci", found > 0 ? pci_json(&pci) : json_null()));
 	} else {
 		printf("%s%s%s: card %s, serial %016llx, driver %s\n"
 		       "%u cores, %u queues, instruction set %u.%u\n", info.node,
 		       *info.bus ? " " : "", info.bus,
 		       info.card, (unsigned long long)info.serial, info.driver, info.cores,
 		       info.queues, info.isa_major, info.isa_minor);
-		if (has_pci)
+		if (found > 0)
 			print_pci(&pci);
 		for (unsigned int i = 0; i < info.regions; i++)
 			printf("  %-6s %10.1f MiB, %10.1f free\n", info.region[i].name,
@@ -109,6 +110,8 @@ static void card_info(const struct common *common)
 			       info.region[i].free_bytes / 1048576.0);
 	}
 	flm_device_close(device);
+	if (found < 0)
+		fail_flm(common, found);
 }
 
 static int info_main(int argc, char **argv)

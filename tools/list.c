@@ -84,9 +84,10 @@ static int list_main(int argc, char **argv)
 	if (count > CARDS_MAX)
 		count = CARDS_MAX;
 	pci_count = flm_pci_list(pci, CARDS_MAX);
+	if (count || pci_count >= 0)
+		(common.json ? list_json : list_text)(cards, count, pci, pci_count);
 	if (pci_count < 0)
 		fail_flm(&common, pci_count);
-	(common.json ? list_json : list_text)(cards, count, pci, pci_count);
 	/* Opening the first one says why there is none. */
 	if (!count && pci_count)
 		flm_device_close(open_device(&(struct common) { .command = &list_command,

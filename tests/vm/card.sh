@@ -69,6 +69,11 @@ EOF
 cat >"$work/owned" <<EOF
 . "$work/pci"
 "${B:-build}/flightllm" info | tail -n +3 | head -n 2 | cmp - <(sed -n 2,3p /tmp/text) && echo "info says the same"
+mount -t tmpfs none /sys/bus/pci
+list >/tmp/blind 2>&1
+"${B:-build}/flightllm" info >>/tmp/blind 2>&1; echo "info is \$?" >>/tmp/blind
+umount /sys/bus/pci
+sed 's/^/blind: /' /tmp/blind
 echo 0000:01:00.0 >/sys/bus/pci/drivers/flightllm/unbind
 list 2>&1
 "${B:-build}/flightllm" info -d 0000:01:00.0 2>&1; echo "info is \$?"
@@ -96,6 +101,11 @@ ok "with its driver it is listed" has "0  /dev/accel/accel0  0000:01:00.0" || vm
 ok "with the same of PCI" [ "$(grep -xcE 'same (name and serial number|link and BARs)' "$work/out")" = 2 ] ||
 	vm_show
 ok "info says the same" has "info says the same" || vm_show
+ok "without PCI's files list still shows the driver's cards" \
+	[ "$(grep -cE '^blind: [01]  /dev/accel/accel[01]  0000:0[12]:00.0$' "$work/out")" = 2 ] || vm_show
+ok "and info its card" grep -q "^blind: /dev/accel/accel0 0000:01:00.0: card tiny" "$work/out" || vm_show
+ok "both say what they could not read, with status 1" \
+	[ "$(grep -cE "^blind: (flightllm (list|info): PCI: |(list|info) is 1$)" "$work/out")" = 4 ] || vm_show
 ok "of two cards one may be without driver" has "-  without driver     0000:01:00.0" || vm_show
 ok "list is content with the other" [ "$(grep -xc 'list is 0' "$work/out")" = 2 ] || vm_show
 ok "who names the first is told of its driver" grep -qF "info: $without" "$work/out" || vm_show
