@@ -164,6 +164,16 @@ for compiler in gcc clang; do
 		clean "$compiler takes the ioctl header as pedantic C90"
 done
 
+# --- figures ---
+
+mkdir "$work/figures"
+{ emulator/figures/draw.sh "$work/figures" 2>&1
+  diff -rq -x draw.sh emulator/figures "$work/figures"; } |
+	clean "the figures of SPEC.md are what emulator/figures/draw.sh draws"
+grep -oE 'figures/[a-z]+\.svg' emulator/SPEC.md | sort -u >"$work/linked"
+(cd emulator && printf '%s\n' figures/*.svg) | diff "$work/linked" - |
+	clean "each figure stands in SPEC.md, and each that stands there is drawn"
+
 # --- man pages and --help ---
 
 # Options in a text: long ones, and short ones that stand alone.
