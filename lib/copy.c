@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the CPU cannot reach is copied by the card: through two halves of a staging buffer, so that
+ * The card copies bytes that the CPU cannot reach: through two halves of a staging buffer, so that
  * one is filled while the other is on its way. The context that copies run in is older than any
  * buffer in card memory, so it also tells which of them a reset has wiped.
  */
@@ -16,7 +16,7 @@
 /* Segments of the context that copies run in. */
 enum { SEGMENT_STAGING = 0, SEGMENT_TARGET = 1 };
 
-/* ---- The copies' context; the lock is held in all but copy_fini() ---- */
+/* ---- The copies' context; the lock is held, except in copy_fini() ---- */
 
 void copy_fini(struct flm_device *device)
 {

@@ -7,12 +7,13 @@
  *	int words = flm_isa_parse(text, words_out, FLM_WORDS_MAX, error);
  *
  * A line is a mnemonic, flags (+first), operands (name=value), and tokens (wait=ld,st
- * release=mm). Values: an expression is a constant and terms (row=4+3*loop0-64*len1; sources are
- * len0 .. len15, core0 .. core15, loop0 .. loop7); a size has its maximum behind a slash
- * (rows=0+1*len1/128); an on-chip address starts with its buffer (dst=wgt:0x400+64*loop1). What
- * is left out is zero.
+ * release=mm). An expression is a constant and terms (row=4+3*loop0-64*len1; sources are
+ * len0 .. len15, core0 .. core15, loop0 .. loop7). A size has its maximum after a slash
+ * (rows=0+1*len1/128). An on-chip address starts with its buffer (dst=wgt:0x400+64*loop1).
+ * Operands that are left out are zero.
  *
- * All functions are thread-safe, allocate nothing and depend on kernel/include alone.
+ * Any thread may call any function at any time. They allocate nothing, keep no pointer and depend
+ * on kernel/include alone.
  */
 #ifndef FLIGHTLLM_ISA_TEXT_H
 #define FLIGHTLLM_ISA_TEXT_H
@@ -27,8 +28,8 @@ extern "C" {
 #define FLM_TEXT_BYTES	2048	/* the longest instruction as text, with its terminator */
 
 /*
- * Words of the instruction at words[0], terms included; -EINVAL when operation and mode are
- * unknown, or it does not fit in `count` words. Looks at nothing but word 0.
+ * Words of the instruction at words[0], including its terms. Reads only word 0. -EINVAL: operation
+ * and mode are unknown, or the instruction does not fit in `count` words.
  */
 int flm_isa_words(const uint32_t *words, size_t count);
 
@@ -36,15 +37,15 @@ int flm_isa_words(const uint32_t *words, size_t count);
 int flm_isa_insn(uint32_t word0);
 
 /*
- * One instruction as text, without a newline. Returns the words it has, or -EINVAL when it is
- * none (unknown, cut off, a reserved bit set); text then says which word is wrong.
+ * One instruction as text, without a newline. Returns its number of words. -EINVAL: not an
+ * instruction (unknown, cut off, a reserved bit set); text then says which word is wrong.
  */
 int flm_isa_print(const uint32_t *words, size_t count, char text[FLM_TEXT_BYTES]);
 
 /*
- * One line of text as an instruction. Returns the number of words written (at most `count`), 0 for
- * an empty line or a comment (from '#' on), or -EINVAL; error then holds what is wrong with
- * which part of the line.
+ * One line of text as an instruction. Returns the number of words written (at most `count`), or 0
+ * for an empty line or a comment (from '#' on). -EINVAL: error then says which part of the line is
+ * wrong, and why.
  */
 int flm_isa_parse(const char *text, uint32_t *words, size_t count, char error[FLM_TEXT_BYTES]);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A .flm file, open and checked: whoever holds one may follow every offset in its tables, which are
- * in memory. The bytes of sections that go to the card are read by image_read() and checked by
- * image_check_section(), while they are uploaded.
+ * A .flm file, open and checked. Its tables are in memory, and every offset in them is valid. The
+ * bytes of sections for the card are read by image_read() and checked by image_check_section()
+ * while they are uploaded. One thread at a time.
  */
 #ifndef LIB_IMAGE_H
 #define LIB_IMAGE_H

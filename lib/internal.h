@@ -43,8 +43,8 @@ int drm_open(const char *name, struct seam *seam, char node[FLM_NAME_BYTES],
 int pci_list(const char *sysfs, struct flm_pci_info *rows, unsigned int max);
 
 /*
- * -ENODEV when there is a card, at this PCI address if not NULL, that the driver does not own; the
- * error's text says how it comes to its driver. 0: there is none.
+ * -ENODEV if there is a card (at this PCI address unless NULL) that the driver does not own; the
+ * error's text says how to give it to the driver. 0: there is none.
  */
 int pci_without_driver(const char *bus);
 
@@ -61,7 +61,7 @@ struct flm_bo {
 	void *memory;			/* the CPU's view, once mapped */
 };
 
-/* What flm_bo_write() and _read() need; made with the first buffer in card memory. */
+/* Objects of flm_bo_write() and _read(), made with the first buffer in card memory. */
 struct copy {
 	struct flm_context *context;
 	struct flm_queue *queue;
@@ -84,12 +84,12 @@ struct flm_device {
 	unsigned int epoch;
 };
 
-/* What a reset of the card means to who finds it out. */
+/* The end of every error that a reset of the card causes. */
 #define RESET_TEXT "the card was reset and what its memory held is lost; load the model again"
 
 /*
- * An ioctl by name; its failure becomes the error's text, and a card that is gone or has failed is
- * -ECANCELED whatever the call.
+ * An ioctl by name. A failure sets the error's text. A card that is gone or has failed is
+ * -ECANCELED for every call.
  */
 int device_ask(struct flm_device *device, unsigned long request, void *argument, const char *name);
 
@@ -99,7 +99,7 @@ int device_ask(struct flm_device *device, unsigned long request, void *argument,
  */
 unsigned int device_points(struct flm_device *device, unsigned int wanted);
 
-/* A buffer and its end, for who keeps count of resets: everybody else calls flm_bo_new(). */
+/* A buffer and its end, for the code that counts resets; all other code calls flm_bo_new(). */
 int bo_new(struct flm_device *device, enum flm_placement placement, unsigned int core,
 	   uint64_t bytes, struct flm_bo **bo);
 void bo_free(struct flm_bo *bo);

@@ -165,7 +165,7 @@ static bool is_used(const struct operand *operand, const uint32_t *words)
 	return !use || miscs[mode].uses & use;
 }
 
-/* Operands that have a text, but must be zero: the mask of none, the pitch of a single row. */
+/* Operands that have a text and must be zero: the mask of none, the pitch of a single row. */
 static bool must_be_zero(const struct operand *operand, const uint32_t *words)
 {
 	if (operand->insn != FLM_INSN_MISC)

@@ -5,7 +5,8 @@
  * record, the card runs prompt and tokens, the session reads them from the token ring.
  *
  * State between requests is two numbers: `cached` positions in the KV cache, and perhaps one
- * pending token, generated but not yet fed back. All else is the card's for the time of one job.
+ * pending token, generated but not yet fed back. Everything else belongs to the card while a job
+ * runs.
  */
 #include <endian.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * What everybody does with the card: registers, memory that it may reach, sleep until it has
+ * Access to the card: registers, memory that it may reach, sleep until it has
  * something to tell; and rows of the arrays that come with an ioctl.
  */
 #include <errno.h>

@@ -107,7 +107,7 @@ struct soft {
 	int (*card_dma_unmap)(struct card *card, uint64_t address, uint64_t bytes);
 	void (*card_bus_master)(struct card *card, int enabled);
 
-	pthread_mutex_t lock;		/* of everything below, but events */
+	pthread_mutex_t lock;		/* of everything below, except events */
 	unsigned int cores, vectors, card_queues;
 	struct soft_region regions[FLM_REGIONS];
 	unsigned int region_count;

@@ -129,7 +129,7 @@ PUBLIC const char *flm_detokenizer_finish(struct flm_detokenizer *d, size_t *byt
 	return d->out;
 }
 
-/* What fits of a part of the text. */
+/* The part of the text that fits. */
 static void copy_part(char *text, size_t room, size_t *used, const char *part, size_t bytes)
 {
 	if (*used < room)

@@ -65,7 +65,7 @@ static char *normalise(const struct flm_tokenizer *t, const char *text, size_t b
 		used = space_bytes;
 	}
 	while (at < end) {
-		/* User-defined pieces are taken as they are, valid or not, but for their spaces. */
+		/* User-defined pieces stay as they are, valid or not, except for spaces. */
 		uint32_t n = token_user(t, at, end - at);
 		const char *part = at;
 		uint32_t left;
