@@ -378,7 +378,8 @@ int main(int argc, char **argv)
 	vfu = vfu_new();
 	if (!vfu)
 		errx(EXIT_FAILED, "cannot set up asynchronous I/O for interrupts: %s; %s",
-		     strerror(errno), errno == EAGAIN ? "raise fs.aio-max-nr" : "use a kernel that allows it");
+		     strerror(errno), errno == EAGAIN ? "raise fs.aio-max-nr" :
+		     "use a kernel that has it, and a container that allows io_setup()");
 	host.opaque = vfu;
 	ret = card_new(&o.card, &host, &card, error);
 	if (ret)

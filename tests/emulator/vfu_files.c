@@ -3,7 +3,11 @@
  * What a vfio-user client can do with the files that it sends and shares with the emulator:
  * whatever it does, registers answer, the next client is served and SIGTERM ends it all.
  */
+#include <linux/filter.h>
 #include <linux/memfd.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/syscall.h>
 
 #include "tests/emulator/vfu_guest.h"
 #include "tests/tap.h"
@@ -197,10 +201,52 @@ static void test_huge(void)
 		huge_pages(before);
 }
 
+/* From now on io_setup() ends with this errno, in all that this process starts. */
+static bool refuse_aio(unsigned int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* Without asynchronous I/O there are no interrupts: the emulator says so and does not begin. */
+static void test_no_aio(void)
+{
+	static const struct {
+		int error;
+		const char *remedy;
+	} rows[] = {
+		{ EAGAIN, "; raise fs.aio-max-nr\n" },
+		{ EPERM, "Operation not permitted; use a kernel that has it, and a container that "
+			 "allows io_setup()\n" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct client c;
+
+		if (!refuse_aio(rows[i].error)) {
+			skip("a host that refuses asynchronous I/O", "no filter of system calls here");
+			return;
+		}
+		c = client_start("tiny", keep);
+		ok(c.socket < 0 && strstr(client_log(&c), rows[i].remedy),
+		   "a host that refuses asynchronous I/O: %s", strerror(rows[i].error));
+		ok(client_stop(&c) == 1, "with status 1");
+	}
+}
+
 int main(void)
 {
 	test_full();
 	test_own_socket();
 	test_huge();
+	test_no_aio();		/* last: what is refused stays refused */
 	return done_testing();
 }
