@@ -159,6 +159,11 @@ static void fields(struct bench *b)
 	((struct flm_program *)(void *)r->program)->isa_minor = htole16(9);
 	ok(le32toh(bench_run(b, r)->status) == FLM_STATUS_DONE,
 	   "a newer minor version is accepted");
+	bench_program(r, 1, "@ld\nsync release=misc\n@misc\nsync wait=ld");
+	bench_job(r, 5);
+	((struct flm_program *)(void *)r->program)->isa_minor = 0;
+	ok(le32toh(bench_run(b, r)->status) == FLM_STATUS_DONE,
+	   "a program that names 1.0 may have the sync of 1.1");
 	sampling_job(r, 1, 4);
 	record_of(r)->user[1] = htole32(7);
 	for (unsigned int i = 0; i < 2; i++)
