@@ -52,8 +52,8 @@ static void model_info(const struct common *common, const char *path)
 }
 
 /*
- * The row of PCI for a card: 1; 0: it is in the process, or PCI does not show it. -errno: PCI cannot
- * be asked, which the card can.
+ * The row of PCI for a card: 1. 0: the card is in the process, or PCI does not show it. -errno: PCI
+ * cannot be read.
  */
 static int find_pci(const char *bus, struct flm_pci_info *row)
 {
