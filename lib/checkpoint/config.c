@@ -121,6 +121,8 @@ static int refuse_unsupported(const struct source *s)
 	/* A window of a model that does not use it changes nothing. */
 	if (get(s, "sliding_window") && slides != CHECKPOINT_SAID_NO)
 		key = "sliding_window";
+	else if (slides == CHECKPOINT_SAID_YES)
+		key = "use_sliding_window";
 	if (!key)
 		return 0;
 	return checkpoint_fail(-EOPNOTSUPP, "%s: %s is not supported; use a model without it",

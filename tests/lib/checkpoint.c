@@ -168,6 +168,8 @@ static void broken_configs(void)
 		{ "a sliding window that is used", "{",
 		  "{\"sliding_window\": 4096, \"use_sliding_window\": true, ", -EOPNOTSUPP,
 		  "sliding_window" },
+		{ "a sliding window of a size that is not said", "{",
+		  "{\"use_sliding_window\": true, ", -EOPNOTSUPP, "use_sliding_window" },
 		{ "a switch of the window that is a number", "{", "{\"use_sliding_window\": 0, ",
 		  -EBADMSG, "use_sliding_window is an integer" },
 		{ "a quantised model", "{", "{\"quantization_config\": {}, ", -EOPNOTSUPP,
