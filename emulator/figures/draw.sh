@@ -104,17 +104,16 @@ at() {
 
 # The cores, with what each has.
 blocks_cores() {
-	local c
+	local c units
 
+	mapfile -t units < <(awk -F'[(,]' '/^UNIT\(/ { print $2 }' $include/names.def)
 	for c in 2 1 0; do
 		area $((420 + 8 * c)) $((226 + 8 * c)) 500 262 $core
 	done
 	head 670 243 "Core 0 .. $(($(value FLM_CORES) - 1)) at most"
-	text 432 266 "$(value FLM_UNITS) units, an in-order stream each:"
-	for c in "0 LD" "1 ST" "2 MM" "3 MV" "4 MISC" "5 SYS"; do
-		# shellcheck disable=SC2086 # a number and a name
-		set -- $c
-		box $((432 + 80 * $1)) 274 72 32 $plain "$2"
+	text 432 266 "${#units[@]} units, an in-order stream each:"
+	for c in "${!units[@]}"; do
+		box $((432 + 80 * c)) 274 72 32 $plain "${units[c]}"
 	done
 	area 432 318 472 34 $plain
 	text 668 339 "token queues: one for each ordered pair of units, 0 to $(value FLM_TOKEN_DEPTH) tokens" \
@@ -147,10 +146,6 @@ blocks() {
 	box 275 100 120 40 $plain "BAR4: doorbells"
 	box 275 150 120 40 $plain "DMA, MSI-X"
 	box 275 200 120 40 $plain "BAR2: window"
-	area 275 480 120 85 $memory "memory"
-	text 335 520 "DDR" middle
-	note 335 540 "streams, tables," middle
-	note 335 554 "shared weights" middle
 	arrow 155 70 273 70
 	arrow 155 90 273 116
 	arrow 157 190 273 172 both
@@ -169,12 +164,15 @@ blocks() {
 	arrow 632 95 678 95
 
 	blocks_cores
-	box 425 520 200 44 $memory "HBM of each core" "every core reaches all"
+	area 275 512 390 60 $memory "memory: every core and the copy engine reach all of it"
+	box 285 536 200 28 $plain "HBM of each core"
+	box 495 536 160 28 $plain "DDR"
 	box 690 520 236 44 $plain "exchange" "gather, max, sum, top-k, barrier"
-	wave $ink 520,504 520,520
+	wave $ink 520,504 520,512
 	wave $ink 808,504 808,520
-	arrow 423 542 397 530 both
-	arrow 335 240 335 478 both
+	arrow 335 240 335 510 both
+	wave $ink 450,194 408,194 408,500
+	arrow 408 498 408 510
 	finish
 }
 
