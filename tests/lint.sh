@@ -168,7 +168,7 @@ done
 
 mkdir "$work/figures"
 { emulator/figures/draw.sh "$work/figures" 2>&1
-  diff -rq -x draw.sh emulator/figures "$work/figures"; } |
+  diff -rq -x '*.sh' emulator/figures "$work/figures"; } |
 	clean "the figures of SPEC.md are what emulator/figures/draw.sh draws"
 grep -oE 'figures/[a-z]+\.svg' emulator/SPEC.md | sort -u >"$work/linked"
 (cd emulator && printf '%s\n' figures/*.svg) | diff "$work/linked" - |

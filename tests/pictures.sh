@@ -9,69 +9,49 @@
 #	tests/pictures.sh demo >.github/demo.svg
 set -eu
 cd "$(dirname "$0")/.."
+. emulator/figures/svg.sh
 
 # --- the architecture ---
 
 # rows FILE PATTERN: how many.
 rows() { grep -cE "$2" "kernel/include/$1"; }
 
-# box X Y WIDTH HEIGHT CLASS TITLE LINE...
-box() {
-	local x=$1 y=$2 width=$3 height=$4 class=$5 title=$6 at line
+# panel X Y COLOUR TITLE LINE...: of one size.
+panel() {
+	local y=$(($2 + 37)) line
 
-	shift 6
-	at=$((y + 28))
-	echo "<rect class='$class' x='$x' y='$y' width='$width' height='$height' rx='8'/>"
-	echo "<text class='title' x='$((x + 14))' y='$at'>$title</text>"
-	for line; do
-		at=$((at + 20))
-		echo "<text x='$((x + 14))' y='$at'>$line</text>"
+	area "$1" "$2" 220 86 "$3" "$4"
+	for line in "${@:5}"; do
+		text $(($1 + 110)) $y "$line" middle
+		y=$((y + 16))
 	done
 }
 
-# arrow X Y TO-X TO-Y LABEL-X LABEL-Y LABEL
-arrow() {
-	echo "<path class='arrow' d='M$1 $2L$3 $4'/><text class='label' x='$5' y='$6'>$7</text>"
-}
-
 architecture() {
-	cat <<'END'
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 590" width="960" height="590" role="img">
-<!-- SPDX-License-Identifier: MIT -->
-<title>The programs of FlightLLM and what lies between them</title>
-<style>
-text { font: 14px "DejaVu Sans", Verdana, sans-serif; fill: #24292f }
-.title { font-weight: bold; font-size: 16px }
-.label { font-size: 13px; fill: #57606a }
-rect { stroke: #57606a; fill: #fff }
-.frame { stroke: #d0d7de }
-.program { fill: #ddf4ff; stroke: #0969da }
-.card { fill: #dafbe1; stroke: #1a7f37 }
-.contract { fill: #fff8c5; stroke: #9a6700 }
-.arrow { stroke: #57606a; stroke-width: 2; fill: none; marker-end: url(#head) }
-</style>
-<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">
-<path d="M0 0L10 5L0 10z" fill="#57606a"/></marker></defs>
-<rect class="frame" x="0.5" y="0.5" width="959" height="589" rx="10"/>
-END
-	box 30 30 250 110 file "a model" "config.json, *.safetensors," "a tokenizer: as its makers" "publish it"
-	box 355 30 250 110 program "flightllm-cc" "compiler/" "fuses, tiles, quantises," "and proves what it has made"
-	box 680 30 250 110 file "model.flm" "weights in tiles for each core," "one stream of instructions" "for every length"
-	box 30 190 250 110 program "flightllm" "tools/" "run, chat, bench," "perplexity, info, list, dis"
-	box 355 190 250 110 program "libflightllm" "lib/" "devices, buffers, jobs," "models, sessions, tokenizers"
-	box 30 350 250 110 card "the card in the process" "emulator/, loaded by lib/" "with --emulate"
-	box 355 350 250 110 program "flightllm.ko" "kernel/, a DRM accel driver" "contexts, queues, memory," "fences, resets"
-	box 680 350 250 110 card "the card" "an FPGA, or emulator/ as" "a PCI device of stock QEMU" "(vfio-user), exact to the bit"
-	arrow 280 85 355 85 290 75 ""
-	arrow 605 85 680 85 615 75 ""
-	arrow 780 140 607 215 715 190 "loads"
-	arrow 280 245 355 245 290 235 ""
-	arrow 400 300 282 372 250 330 "a function call"
-	arrow 480 300 480 350 490 330 "$(rows drm/flightllm_accel.h '#define DRM_IOCTL_FLIGHTLLM_') ioctls"
-	arrow 605 405 680 405 625 395 "PCIe"
-	box 30 500 900 66 contract "kernel/include: the contracts, written once, read by all of them" \
-		"$(rows flightllm/regs.def '^REG(64)?\(') registers, $(rows flightllm/isa.def '^INSN\(') instructions, rings and jobs, the .flm file, the ioctls; emulator/SPEC.md says what the card does with them"
-	echo "</svg>"
+	figure 800 478 "The programs of FlightLLM and what lies between them"
+	panel 20 20 $plain "a model" "config.json, *.safetensors," "a tokenizer: as its makers" "publish it"
+	panel 290 20 $host "flightllm-cc" "compiler/" "fuses, tiles, quantises," "and proves what it has made"
+	panel 560 20 $plain "model.flm" "weights in tiles for each core," "one stream of instructions" "for every length"
+	panel 20 150 $host "flightllm" "tools/" "run, chat, bench," "perplexity, info, list, dis"
+	panel 290 150 $host "libflightllm" "lib/" "devices, buffers, jobs," "models, sessions, tokenizers"
+	panel 20 280 $card "the card in the process" "emulator/, loaded by lib/" "with --emulate"
+	panel 290 280 $host "flightllm.ko" "kernel/, a DRM accel driver" "contexts, queues, memory," "fences, resets"
+	panel 560 280 $card "the card" "an FPGA, or emulator/ as" "a PCI device of stock QEMU" "(vfio-user), exact to the bit"
+	arrow 240 63 288 63
+	arrow 510 63 558 63
+	arrow 650 106 512 170
+	text 600 148 "loads"
+	arrow 240 193 288 193
+	arrow 330 236 242 300
+	text 262 258 "a function call" end
+	arrow 400 236 400 278
+	text 410 262 "$(rows drm/flightllm_accel.h '#define DRM_IOCTL_FLIGHTLLM_') ioctls"
+	arrow 510 323 558 323
+	text 534 314 "PCIe" middle
+	area 20 396 760 62 $memory "kernel/include: the contracts, written once, read by all of them"
+	text 400 433 "$(rows flightllm/regs.def '^REG(64)?\(') registers, $(rows flightllm/isa.def '^INSN\(') instructions, rings and jobs, the .flm file, the ioctls;" middle
+	text 400 449 "emulator/SPEC.md says what the card does with them" middle
+	finish
 }
 
 # --- the demo ---

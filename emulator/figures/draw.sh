@@ -1,74 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Draws the figures of ../SPEC.md into this folder, or into the folder that is named. Numbers and
-# names of fields come from kernel/include. A figure is a function at the end of this file; its
-# coordinates are pixels from the top left, x y width height.
+# names of fields come from kernel/include. A figure is a function of its name.
 set -eu
 cd "$(dirname "$0")"
 to=${1:-.}
 include=../../kernel/include/flightllm
-
-ink='#1f2328' grey='#57606a' red='#b42318'
-host='#fde8d7' card='#dcebfb' core='#dff3df' memory='#fff3c4' plain='#ffffff'
-
-# --- primitives; words hold no < and no ampersand ---
-
-# figure NAME WIDTH HEIGHT TITLE: all that follows goes there, until the next one.
-figure() {
-	exec >"$to/$1.svg"
-	echo "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"$2\" height=\"$3\" viewBox=\"0 0 $2 $3\">"
-	echo "<!-- emulator/figures/draw.sh makes this file"
-	echo "SPDX-License-Identifier: MIT"
-	echo "-->"
-	echo "<title>$4</title>"
-	echo "<defs><marker id=\"tip\" markerWidth=\"9\" markerHeight=\"8\" refX=\"8\" refY=\"4\"" \
-		"orient=\"auto-start-reverse\"><path d=\"M0,0 L9,4 L0,8 z\" fill=\"$ink\"/></marker></defs>"
-	echo "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"
-	echo "<g font-family=\"DejaVu Sans, Verdana, Arial, sans-serif\" font-size=\"12\" fill=\"$ink\">"
-}
-
-finish() { echo "</g></svg>"; }
-
-# text X Y WORDS [start|middle|end] [ATTRIBUTES]
-text() { echo "<text x=\"$1\" y=\"$2\" text-anchor=\"${4:-start}\" ${5:-}>$3</text>"; }
-note() { text "$1" "$2" "$3" "${4:-start}" "fill=\"$grey\" font-size=\"11\""; }
-# label X Y WORDS [ANCHOR]: a note that may stand on a line.
-label() {
-	text "$1" "$2" "$3" "${4:-start}" \
-		'font-size="11" stroke="#ffffff" stroke-width="4" paint-order="stroke"'
-}
-head() { text "$1" "$2" "$3" "${4:-middle}" 'font-weight="bold"'; }
-
-# area X Y W H COLOUR [TITLE]: a box with its title at the top.
-area() {
-	echo "<rect x=\"$1\" y=\"$2\" width=\"$3\" height=\"$4\" rx=\"4\" fill=\"$5\" stroke=\"$ink\"/>"
-	[ -z "${6:-}" ] || head $(($1 + $3 / 2)) $(($2 + 17)) "$6"
-}
-
-# box X Y W H COLOUR LINE...: lines of text in its middle.
-box() {
-	local x=$(($1 + $3 / 2)) y=$(($2 + $4 / 2 + 4)) line
-
-	area "$1" "$2" "$3" "$4" "$5"
-	shift 5
-	y=$((y - 8 * ($# - 1)))
-	for line; do
-		text "$x" "$y" "$line" middle
-		y=$((y + 16))
-	done
-}
-
-# arrow X1 Y1 X2 Y2 [both]; dash X1 Y1 X2 Y2; wave COLOUR X,Y...
-arrow() {
-	echo "<line x1=\"$1\" y1=\"$2\" x2=\"$3\" y2=\"$4\" stroke=\"$ink\" marker-end=\"url(#tip)\"" \
-		"${5:+marker-start=\"url(#tip)\"}/>"
-}
-dash() {
-	echo "<line x1=\"$1\" y1=\"$2\" x2=\"$3\" y2=\"$4\" stroke=\"$grey\" stroke-dasharray=\"4 4\"/>"
-}
-wave() {
-	echo "<polyline points=\"${*:2}\" fill=\"none\" stroke=\"$1\" stroke-width=\"2\"/>"
-}
+. ./svg.sh
 
 # --- facts ---
 
@@ -131,7 +69,7 @@ blocks_cores() {
 }
 
 blocks() {
-	figure blocks 960 600 "The blocks of a card"
+	figure 960 600 "The blocks of a card"
 	area 20 20 150 560 $host "Host"
 	box 35 60 120 50 $plain "driver, library"
 	area 35 150 120 250 $memory "host memory"
@@ -185,7 +123,7 @@ step() {
 job() {
 	local x name
 
-	figure job 940 690 "The life of a job, from posted to reaped"
+	figure 940 690 "The life of a job, from posted to reaped"
 	for name in "100 Host:_driver $host" "330 Memory $memory" "570 Card:_scheduler $card" \
 			"820 Card:_cores $core"; do
 		# shellcheck disable=SC2086 # a place, a name and a colour
@@ -237,7 +175,7 @@ phase() { box "$1" "$2" "$3" 26 "$4" "$5"; }
 doorbell() {
 	local x
 
-	figure doorbell 1070 400 "A doorbell: how a card sleeps and is woken"
+	figure 1070 400 "A doorbell: how a card sleeps and is woken"
 	for x in "258 A:_falls_asleep" "510 B:_woken_by_KICK" "740 C:_no_KICK" "940 D:_both_at_once"; do
 		# shellcheck disable=SC2086
 		set -- $x
@@ -284,7 +222,7 @@ doorbell() {
 completion() {
 	local x
 
-	figure completion 980 420 "The end of a job: what the card writes, in order"
+	figure 980 420 "The end of a job: what the card writes, in order"
 	for x in "200 1:_the_pass" "372 2:_tells_of_it" "572 3:_status_page" "745 4:_message"; do
 		# shellcheck disable=SC2086
 		set -- $x
@@ -368,7 +306,7 @@ strip() {
 	local strip group tile
 
 	strip=$(value FLM_STRIP) group=$(value FLM_GROUP) tile=$(value FLM_TILE_COLS)
-	figure strip 980 640 "A strip in memory"
+	figure 980 640 "A strip in memory"
 	strip_matrix
 
 	head 20 244 "Row s * ceil(K / $tile) + k of the strip table, for strip s and K tile k: 32 bytes" start
@@ -411,7 +349,7 @@ kv() {
 	local page i x
 
 	page=$(value FLM_PAGE)
-	figure kv 980 560 "A KV page"
+	figure 980 560 "A KV page"
 	head 20 28 "A page holds $page positions of all layers and of a core's own KV heads" start
 	label 20 46 "H: the greatest number of KV heads of any core. D: head_dim. G: D / 64, rounded up. L: layers."
 	text 20 84 "values, int8"
@@ -459,9 +397,6 @@ st.kv take VALUES and"
 	finish
 }
 
-blocks
-job
-doorbell
-completion
-strip
-kv
+for figure in blocks job doorbell completion strip kv; do
+	$figure >"$to/$figure.svg"
+done
