@@ -174,6 +174,20 @@ grep -oE 'figures/[a-z]+\.svg' emulator/SPEC.md | sort -u >"$work/linked"
 (cd emulator && printf '%s\n' figures/*.svg) | diff "$work/linked" - |
 	clean "each figure stands in SPEC.md, and each that stands there is drawn"
 
+# dead_links FILE...: what they link to and is not there: 'FILE: LINK'.
+dead_links() {
+	local file link
+
+	for file; do
+		grep -oE '\]\([^)#]+' "$file" | sed 's/^](//' | grep -vE '^[a-z]+:' | while read -r link; do
+			[ -e "$(dirname "$file")/$link" ] || echo "$file: $link"
+		done
+	done
+}
+printf '[a](dead) [b](links.md) [c](#here) [d](https://e.org)\n![f](links.md#g)\n' >"$work/links.md"
+ok "a dead link is found" [ "$(dead_links "$work/links.md")" = "$work/links.md: dead" ]
+dead_links $(select_files '\.md$') | clean "every link of a text leads to a file"
+
 # --- man pages and --help ---
 
 # Options in a text: long ones, and short ones that stand alone.
