@@ -2,9 +2,9 @@
 /*
  * The card as an object: the one door to the emulator.
  *
- * flightllm-emu puts a vfio-user socket in front of it, lib/soft loads it into the process with
- * dlopen. Everything that a PCIe link carries passes here and nothing else does: register accesses,
- * two memory BARs, host memory that the card may reach, resets, interrupts.
+ * flightllm-emu puts a vfio-user socket in front of it; lib/soft loads it into the process with
+ * dlopen(). Exactly the traffic of a PCIe link passes here: register accesses, two memory BARs,
+ * host memory that the card may reach, resets, interrupts.
  *
  *	struct card_options options = { .profile = "u280" };
  *	struct card_host host = { .interrupt = ring_eventfd, .opaque = vm };
@@ -16,9 +16,10 @@
  *	card_dma_map(card, 0x100000, 0x200000, memory, CARD_DMA_READ | CARD_DMA_WRITE);
  *	card_reg_read(card, FLM_REG_MAGIC, &value, 4);
  *
- * Threads: every function may be called from any thread. None of them computes or waits for work:
- * each returns within a few milliseconds, whatever the card is doing, so that one thread can own a
- * socket. Work is done by the card's own threads, which call host->interrupt().
+ * Threads: every function may be called from any thread, except that card_free() must be the last
+ * call. None of the others computes or waits for work. Each returns within a few milliseconds, even
+ * while the card works, so that one thread can own a socket. The card's own threads do the work and
+ * call host->interrupt().
  */
 #ifndef FLIGHTLLM_CARD_H
 #define FLIGHTLLM_CARD_H
@@ -65,61 +66,75 @@ struct card_identity {
 enum card_dma { CARD_DMA_READ = 1, CARD_DMA_WRITE = 2 };	/* as the card sees it */
 
 /*
- * Makes a card after power-on. Returns 0 or -errno; on failure `error` holds one line that says
- * what was wrong and what to do. host is copied.
+ * Makes a card as after power-on. options and host are copied; options->trace stays the caller's
+ * and must outlive the card. Returns 0; -EINVAL for an option, -ENOMEM without memory or threads.
+ * On failure *card is NULL and `error` holds one line that says what was wrong and what to do.
  */
 int card_new(const struct card_options *options, const struct card_host *host, struct card **card,
 	     char error[CARD_ERROR_BYTES]);
 
-/* Stops all work and frees it. The caller's mappings are no longer touched after it returns. */
+/*
+ * Stops all work, waits for the card's threads and frees the card; NULL is allowed. After the
+ * return the card touches no memory of the caller.
+ */
 void card_free(struct card *card);
 
+/* Fills *identity; constant for the life of the card. */
 void card_identify(struct card *card, struct card_identity *identity);
 
 /*
- * BAR0. bytes is 4 or 8, offset a multiple of bytes; other accesses and unknown registers read as
- * zero and are ignored when written, as SPEC.md says. value is in host order.
+ * Accesses to BAR0. bytes is 4 or 8, and offset a multiple of bytes. Other accesses and unknown
+ * registers read as zero and are ignored when written (SPEC.md). value is in host order. A card
+ * that has been pulled out reads as all ones.
  */
 void card_reg_read(struct card *card, uint64_t offset, void *value, unsigned int bytes);
 void card_reg_write(struct card *card, uint64_t offset, const void *value, unsigned int bytes);
 
 /*
- * Memory of BAR2 (card memory window) and BAR4 (doorbell pages): a file that can be mapped by
- * another process, and the card's own mapping of it. The fd stays the card's.
+ * Memory of BAR2 (card memory window) and BAR4 (doorbell pages): a file that another process can
+ * map, and the card's own mapping of it. Both stay the card's. -1 and NULL for another bar.
  */
 int card_bar_fd(struct card *card, int bar);
 void *card_bar_memory(struct card *card, int bar);
 
 /*
- * Other files of zeros for both, where the card's own mappings are: what was mapped of the old ones
- * is no longer the card's memory. For a card that was reset, before somebody else has it. 0,
- * -EBUSY, or -ENOMEM, after which the card can only be freed.
+ * Puts new files of zeros in the place of both; the card's own mappings keep their addresses. Old
+ * mappings of other processes are no longer the card's memory. Call it after a reset, before
+ * another client gets the card. Returns 0; -EBUSY while a reset or work is under way; or -ENOMEM,
+ * after which the card can only be freed.
  */
 int card_renew_bars(struct card *card);
 
 /*
  * Lends host memory to the card: bus addresses [address, address + bytes) are the bytes at
- * `memory`, in this process. Returns -EEXIST when it overlaps another mapping, -ENOSPC when there
- * are too many. The memory must stay mapped until card_dma_unmap() of it has returned.
- * card_dma_unmap() takes back every mapping that lies inside the range, and returns when no access
- * of the card is under way to it; work that still needs it ends with fault DMA.
+ * `memory`, in this process. rights is a mask of enum card_dma. The memory must stay mapped until
+ * card_dma_unmap() of it has returned. Returns 0; -EINVAL for a range that is empty or wraps;
+ * -EEXIST when it overlaps another mapping; -ENOSPC when there are too many; -ENOMEM.
+ *
+ * card_dma_unmap() takes back every mapping that lies inside the range. It returns when no access
+ * of the card to them is under way; work that still needs one ends with fault DMA. Returns 0 (also
+ * without a mapping), or -EINVAL for a range that is empty or wraps.
  */
 int card_dma_map(struct card *card, uint64_t address, uint64_t bytes, void *memory,
 		 unsigned int rights);
 int card_dma_unmap(struct card *card, uint64_t address, uint64_t bytes);
 
-/* Bus master enable: without it the card neither reads nor writes host memory nor interrupts. */
+/* Bus master enable. While it is off the card does not touch host memory and does not interrupt. */
 void card_bus_master(struct card *card, int enabled);
 
 /*
- * MSI-X masks, all clear after card_new(); the owner of the PCI function keeps them up to date. The
- * message of a masked vector is pending: when the mask is cleared it is sent, and counted, once.
- * card_vectors_pending() has a bit for each vector with such a message; a reset drops them.
+ * MSI-X masks, all clear after card_new(). The owner of the PCI function keeps them up to date. A
+ * message of a masked vector becomes pending; it is sent, and counted, once when the mask is
+ * cleared. card_vectors_pending() has a bit for each vector with a pending message; a reset drops
+ * the messages.
  */
 void card_vector_mask(struct card *card, unsigned int vector, int masked);
 uint64_t card_vectors_pending(struct card *card);
 
-/* FLR, DEVICE_RESET or power loss: everything is lost, memory is filled with a pattern. */
+/*
+ * FLR, DEVICE_RESET or power loss: everything is lost, and used memory is filled with a pattern.
+ * Returns at once; the card is ready again when STATE says READY.
+ */
 void card_reset(struct card *card);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * flightllm-emu: a FlightLLM card as a vfio-user device, for QEMU or any other client.
  *
- * The one idea: this thread owns the socket and does nothing but answer it. All work is done by the
- * card's threads, so an answer never waits for a computation.
+ * The one idea: this thread owns the socket and only answers it. The card's threads do all work, so
+ * an answer never waits for a computation.
  */
 #include <ctype.h>
 #include <err.h>
@@ -92,7 +92,7 @@ static void place_error(const char *option, const char *path, const char *remedy
 	     option, path, strerror(errno), remedy);
 }
 
-/* What was asked for has been printed, or could not be. */
+/* Ends after a text on stdout, which may have failed. */
 __attribute__((noreturn))
 static void finish(void)
 {
@@ -229,8 +229,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		usage_error("--card is missing");
 }
 
-/* A socket nobody listens to is what a killed emulator leaves; anything else is not ours to remove.
- */
+/* Removes a socket without a listener, which a killed emulator leaves. Refuses anything else. */
 static void clear_path(const char *path, const struct sockaddr_un *address)
 {
 	struct stat st;

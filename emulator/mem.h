@@ -23,7 +23,7 @@
 #define MEM_CHANNELS	32	/* of a region at most */
 #define MEM_STRIPE	256	/* bytes on a channel before the next one follows */
 
-/* Where and why a job went wrong; becomes its completion row. kind 0: no fault. */
+/* Place and kind of a job's fault; becomes its completion row. kind 0: no fault. */
 struct fault {
 	unsigned int kind;	/* enum flm_fault */
 	unsigned int core;
@@ -87,13 +87,14 @@ struct memory {
 int memory_init(struct memory *memory, const uint64_t bytes[FLM_REGIONS], uint64_t bar2_bytes);
 void memory_fini(struct memory *memory);
 /*
- * Everything is lost: what was touched is freed, and begins with the pattern 0xa5 in each block. 0,
- * or -errno: something is still there.
+ * Loses everything: memory that was used is freed, and begins with the pattern 0xa5 in each block.
+ * 0, or -errno: some bytes are still there.
  */
 int memory_lose(struct memory *memory);
 /*
- * Another file, of zeros, takes the place of the window's, and whoever has mapped the old one sees
- * the card no more. While nobody uses the memory. After -ENOMEM it is of no use to anybody.
+ * Puts another file, of zeros, in the place of the window's; mappings of the old one are no longer
+ * the card's memory. Call it while nobody uses the memory. After -ENOMEM the memory can only be
+ * freed.
  */
 int memory_renew_window(struct memory *memory);
 
@@ -116,8 +117,8 @@ void space_unload(struct space *space);
 
 /*
  * Moves bytes between `memory` and [offset, offset + bytes) of a segment, as `core` sees it.
- * Returns 0, or -1 with kind, segment and offset of the fault filled in; what was moved before it
- * stays. Any thread; a burst of host memory holds a lock for at most MEM_BURST bytes.
+ * Returns 0, or -1 with kind, segment and offset of the fault filled in. Bytes already moved stay
+ * moved. Any thread; a burst of host memory holds a lock for at most MEM_BURST bytes.
  */
 int space_read(struct space *space, unsigned int core, unsigned int segment, uint64_t offset,
 	       void *memory, uint64_t bytes, unsigned int rights, struct fault *fault);

@@ -76,7 +76,7 @@ struct core {
 	uint64_t mm_macs, mv_macs, bytes_read, bytes_written, steps;
 };
 
-/* How a core stands, or that it does not. */
+/* State of a core. */
 enum core_state {
 	CORE_READY,		/* can go on, no thread has it */
 	CORE_RUNNING,
@@ -86,13 +86,13 @@ enum core_state {
 	CORE_FAULTY,
 };
 
-/* Nothing counted of what a pass costs. */
+/* Sets the counts of a pass's cost to zero. */
 void core_forget_work(struct core *core);
 
 /* Before a pass: streams at their start, nothing counted, the ids of its tokens on chip. */
 void core_start(struct core *core, const struct exec_pass *pass);
 
-/* Runs the units until none can go on by itself. Never CORE_READY or CORE_RUNNING. */
+/* Runs the units until none can go on by itself. Never returns CORE_READY or CORE_RUNNING. */
 enum core_state core_run(struct core *core);
 
 /* Refuses the current instruction for another reason than memory: sets the fault, returns -1. */
@@ -161,8 +161,8 @@ int sfu_run(struct core *core, const struct insn *insn);	/* MISC */
 bool exchange_is_same(const struct core *a, const struct core *b);
 
 /*
- * An exchange: all `count` cores of the job, ascending, stand at UNIT_MEET, at the same
- * place. Returns NULL, or the core whose fault was set.
+ * Does an exchange. All `count` cores of the job, in ascending order, stand at UNIT_MEET at the
+ * same place. Returns NULL, or the core whose fault was set.
  */
 struct core *exchange_run(struct core *const *cores, unsigned int count);
 

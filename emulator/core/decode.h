@@ -50,7 +50,7 @@ struct insn {
 	((uint64_t)(insn)->value[DECODE_INDEX(name, operand)].offset)
 #define PLACE(insn, name, operand) (&(insn)->value[DECODE_INDEX(name, operand)])
 
-/* What terms and counts refer to. */
+/* The sources that terms and counts refer to. */
 struct sources {
 	const uint32_t *lengths;	/* [FLM_LENGTHS] */
 	const uint32_t *registers;	/* [FLM_CORE_REGISTERS] */

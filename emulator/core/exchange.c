@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What happens when the SYS units of all cores of a job have met. Nothing else of the job runs
- * then, so one thread does it for all; floats are only compared here, never added.
+ * Exchanges between cores, once the SYS units of all cores of a job have met. Nothing else of the
+ * job runs then, so one thread does it for all; floats are only compared here, never added.
  */
 #include <endian.h>
 #include <stdlib.h>

@@ -60,7 +60,7 @@ struct exec_pass {
 	const atomic_bool *abort;		/* set: stop soon; the result does not matter */
 };
 
-/* What a pass has done that takes time. */
+/* The work of a pass that takes time. */
 struct exec_work {
 	uint64_t mm_macs, mv_macs, bytes_read, bytes_written;
 	uint64_t steps;		/* accesses, strips, sixteen elements of MISC, 64 bytes exchanged */
@@ -97,8 +97,8 @@ void exec_clear(struct exec *exec, uint32_t cores);
 int exec_pass(struct exec *exec, const struct exec_pass *pass, struct exec_result *result);
 
 /*
- * What the pass that runs on these cores has done so far, or the last one did since
- * exec_forget_work(); from any thread.
+ * The work so far of the pass that runs on these cores; or, without one, of the last pass since
+ * exec_forget_work(). Any thread.
  */
 void exec_work_so_far(const struct exec *exec, uint32_t cores, struct exec_work *work);
 /* No pass may run on these cores. */

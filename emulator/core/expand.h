@@ -31,18 +31,18 @@ int expand_fetch(struct core *core, uint64_t segment, uint64_t table, uint64_t r
 		 struct tile *tile);
 
 /*
- * Completes a sparse tile by its N bytes [blocks]; 0, or -1 where one is not 0, 2, 4, 8 or 16.
- * They are copied first: what they are later changes neither sizes nor what is expanded.
+ * Completes a sparse tile by its N bytes [blocks]. Returns 0, or -1 if one is not 0, 2, 4, 8 or 16.
+ * The bytes are copied first: later changes to them affect neither sizes nor codes.
  */
 int expand_measure(struct tile *tile, const uint8_t *from);
 
-/* What a code counts from: its value is code - zero (2 bits: 2 code - zero). */
+/* The zero point of codes: a value is code - zero (2 bits: 2 code - zero). */
 int expand_zero(const struct tile *tile);
 
 /*
- * Codes as they lie on chip to one byte each, [cols / 4][row][4 columns], so that the value of a
- * byte is byte - expand_zero(). masks are used by sparse tiles. Returns 0, or -1 where a mask does
- * not keep N codes in each row.
+ * Turns codes from their layout on chip into one byte each, [cols / 4][row][4 columns]; the value
+ * of a byte is byte - expand_zero(). Sparse tiles use masks. Returns 0, or -1 if a mask does not
+ * keep N codes in each row.
  */
 int expand_codes(const struct tile *tile, const uint8_t *codes, const uint8_t *masks, uint8_t *out);
 

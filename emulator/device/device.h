@@ -4,9 +4,9 @@
  * job.c), queues (queue.c) and whose turn is next (schedule.c, turn.c), resets and registers
  * (reset.c, regs.c), over memory (mem.c), the clock and the execution of passes (core/exec.c).
  *
- * One lock, card->lock, covers all that is not said to be otherwise; nobody computes, waits or
- * moves more than a few words under it. A queue that a worker runs (queue->is_running) belongs to
- * that worker; others only leave it a command.
+ * One lock, card->lock, covers every field except those that say otherwise. Nobody computes, waits
+ * or moves more than a few words under it. A queue that a worker runs (queue->is_running) belongs
+ * to that worker; other threads only leave it a command.
  */
 #ifndef EMULATOR_DEVICE_H
 #define EMULATOR_DEVICE_H
@@ -47,10 +47,10 @@ struct profile {
 struct job;
 struct copy;
 
-/* What a slot has come to at a preemption point. */
+/* State of a slot at a preemption point. */
 enum step { STEP_GOES_ON, STEP_ENDED, STEP_DROPPED };
 
-/* What the card counts for one slot, from begin to end. */
+/* Counts of one slot, from begin to end. */
 struct work {
 	uint64_t started_us, cycles;
 	uint32_t points, value;
@@ -58,7 +58,7 @@ struct work {
 	unsigned int entry;		/* of the fault */
 	struct fault fault;
 	bool wants_interrupt;		/* notify fell due at this point */
-	/* what the last step cost, and how much of it the heartbeats have told already */
+	/* cost of the last step, and the part of it that heartbeats have told already */
 	uint64_t told_us, told_cycles;
 	uint64_t step_us, step_cycles, step_instructions, step_tokens;
 	uint64_t unit_instructions[EXEC_CORES_MAX][FLM_UNITS];
@@ -117,8 +117,8 @@ struct card {
 	pthread_t *workers, keeper;
 	unsigned int worker_count;
 	bool is_closing, is_resetting;
-	bool is_failed;			/* the last reset left bytes behind: until the next one */
-	bool keeper_sleeps;		/* until it is signalled, there being nothing to keep */
+	bool is_failed;			/* the last reset left bytes behind */
+	bool keeper_sleeps;		/* nothing to keep: it waits for a signal */
 	int64_t next_beat_ns;
 	uint32_t resets;
 
@@ -155,7 +155,7 @@ struct card {
  */
 void notify_interrupt(struct card *card, unsigned int vector);
 void notify_event(struct card *card, uint32_t bits);
-/* The vector's mask is cleared: what was pending is sent. */
+/* The vector's mask is cleared: sends the pending message. */
 void notify_unmasked(struct card *card, unsigned int vector);
 /* Sends the interrupt that was told to be late when its time has come; when that is, 0: none. */
 int64_t notify_late(struct card *card, int64_t now);
@@ -188,7 +188,7 @@ void copy_free(struct copy *copy);
 enum step job_begin(struct queue *queue, const struct flm_slot *slot);
 enum step job_step(struct card *card, struct queue *queue);
 void job_free(struct job *job);
-/* What the pass that runs has cost so far; from any thread. */
+/* Cost so far of the pass that runs. Any thread. */
 uint64_t job_cycles_so_far(const struct card *card, const struct queue *queue);
 
 /* queue.c; the lock is held. */
@@ -204,7 +204,7 @@ static inline bool queue_has_work(const struct queue *queue)
 
 void queue_command(struct card *card, unsigned int number, uint32_t command);
 void queue_kick(struct card *card, unsigned int number);
-/* In DISABLED any value, else one that ENABLE would take. */
+/* In DISABLED any value, otherwise only one that ENABLE would take. */
 void queue_prioritise(struct card *card, unsigned int number, uint32_t priority);
 void queue_reset_cores(struct card *card, uint32_t mask);
 /* Looks at the doorbell; an empty queue goes to sleep, unless its doorbell rings meanwhile. */
@@ -212,7 +212,7 @@ void queue_look(struct card *card, struct queue *queue);
 void queue_arm(struct card *card, struct queue *queue);
 /* Forgets the slot that has begun. */
 void queue_forget_slot(struct queue *queue);
-/* Without a completion and without the host; what the registers tell stays until ENABLE. */
+/* Without a completion and without the host; the registers keep their values until ENABLE. */
 void queue_drop(struct queue *queue);
 void queue_halt(struct card *card, struct queue *queue, unsigned int error);
 void queue_drop_all(struct card *card);
@@ -223,9 +223,9 @@ void queue_forget_all(struct card *card);
 
 /* reset.c; the lock is held. */
 void reset_begin(struct card *card);
-/* For good: from here on nothing answers. */
+/* Pulls the card out for good: nothing answers any more. */
 void reset_remove(struct card *card);
-/* With no worker at work; gives the lock up for what takes long. */
+/* Called when no worker works; drops the lock during the long part. */
 void reset_finish(struct card *card);
 
 /* turn.c */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Faults that a card is told to have (flightllm-emu --faults), so that what a driver does about a
- * broken card can be tried. SPEC.md has them in a table.
+ * Faults injected into a card (flightllm-emu --faults), to try a driver with a broken card. SPEC.md
+ * lists them in a table.
  */
 #ifndef EMULATOR_FAULT_H
 #define EMULATOR_FAULT_H
@@ -29,11 +29,11 @@ struct injections {
 	uint64_t jobs, interrupts;	/* so far */
 };
 
-/* "NAME[@N],.." (NULL: none). 0, or -EINVAL with one line in error[bytes]. */
+/* Parses "NAME[@N],.." (NULL: none). Returns 0, or -EINVAL with one line in error[bytes]. */
 int injections_parse(struct injections *injections, const char *list, char *error,
 		     unsigned int bytes);
 
-/* A job begins, an interrupt is due: bits (1 << enum injection) of what happens now. */
+/* A job begins, or an interrupt is due: returns the faults of it as bits (1 << enum injection). */
 unsigned int injections_job(struct injections *injections);
 unsigned int injections_interrupt(struct injections *injections);
 

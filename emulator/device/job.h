@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A job as record.c takes it apart and job.c runs it: copies of everything that describes it, and
- * how far it has come. What it is between two passes is all here: nothing of it is on the chip.
+ * A job as record.c takes it apart and job.c runs it: copies of its description, and its progress.
+ * Between two passes the whole state of a job is here, and none of it on the chip.
  */
 #ifndef EMULATOR_JOB_H
 #define EMULATOR_JOB_H
@@ -45,11 +45,11 @@ static inline float job_float(__le32 bits)
 	return value;
 }
 
-/* A copy of memory that describes the job; one that is given up gets any bytes. */
+/* Copies memory that describes the job. For a job that is given up the bytes do not matter. */
 enum step job_fetch(struct queue *queue, unsigned int segment, uint64_t offset, void *to,
 		    uint64_t bytes, unsigned int rights);
 
-/* The end of a slot by a refused access to memory that the job names: of its lowest core. */
+/* Ends a slot with a refused access to memory that the job names: a fault of its lowest core. */
 enum step job_refused(struct queue *queue);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the card tells by itself: interrupts, events, and the lines of the trace. The lock is held,
- * so that the host's function must not block.
+ * Messages that the card sends by itself: interrupts, events, and the lines of the trace. The lock
+ * is held, so that the host's function must not block.
  */
 #include <stdarg.h>
 #include <stdio.h>

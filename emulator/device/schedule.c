@@ -27,7 +27,7 @@ static bool is_before(const struct queue *a, const struct queue *b)
 }
 
 /*
- * A slot of a core reset that no worker has: it ends here and now, for it needs no core to do so,
+ * A slot of a core reset that no worker has: it ends here and now, because it needs no core,
  * and those of its queue may be another's for long.
  */
 static bool ends_by_reset(const struct queue *q)
@@ -98,7 +98,7 @@ static uint32_t switch_context(struct card *card, const struct queue *q)
 }
 
 /*
- * What the card was told to do at this job. False: the job does not begin, for the card is dead or
+ * Applies the faults of this job. False: the job does not begin, because the card is dead or
  * gone now.
  */
 static bool inject(struct card *card, struct queue *q)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What jobs and copies share of the slot that runs: the status page, the stop word, its faults. */
+/* The part of a running slot that jobs and copies share: status page, stop word, faults. */
 #include "emulator/device/device.h"
 
 void slot_store32(struct card *card, struct queue *q, size_t field, uint32_t value)

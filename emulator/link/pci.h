@@ -24,7 +24,7 @@
 #define PCI_BARS 6
 #define PCI_VECTORS_MAX 2048	/* what MSI-X can count */
 
-/* What a write to configuration space asks for. */
+/* Effects of a write to configuration space. */
 enum pci_event { PCI_FLR = 1 };
 
 struct pci {
@@ -52,13 +52,13 @@ void pci_reset(struct pci *pci);
 void pci_read(const struct pci *pci, uint32_t offset, void *data, uint32_t bytes);
 unsigned int pci_write(struct pci *pci, uint32_t offset, const void *data, uint32_t bytes);
 
-/* May the card reach the host's memory; does it answer in its BARs. */
+/* Whether the card may reach the host's memory; whether it answers in its BARs. */
 bool pci_bus_master(const struct pci *pci);
 bool pci_memory_enabled(const struct pci *pci);
 
 /*
  * Whether the host has masked this vector: by the function mask, or by the table. A client such as
- * QEMU keeps the table itself; then ours is never written and says nothing.
+ * QEMU keeps the table itself; then our table is never written and has no meaning.
  */
 bool pci_vector_masked(const struct pci *pci, unsigned int vector);
 

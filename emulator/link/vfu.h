@@ -11,7 +11,8 @@
  *		;
  *	vfu_disconnect(vfu);
  *
- * Threads: one owner, who never waits in here. vfu_interrupt() alone may be called from any thread.
+ * Threads: one owner, which never waits in here. Only vfu_interrupt() may be called from any
+ * thread.
  */
 #ifndef FLIGHTLLM_VFU_H
 #define FLIGHTLLM_VFU_H
@@ -32,15 +33,15 @@ void vfu_free(struct vfu *vfu);
 /* Once, before the first client. The card stays the caller's. 0 or -errno. */
 int vfu_plug(struct vfu *vfu, struct card *card);
 
-/* Takes the socket over. */
+/* Takes over the socket. */
 void vfu_connect(struct vfu *vfu, int socket);
 
-/* What to poll the socket for: POLLIN, or POLLOUT while the client does not take an answer. */
+/* Events to poll the socket for: POLLIN, or POLLOUT while the client does not take an answer. */
 short vfu_wants(const struct vfu *vfu);
 
 /*
- * Does what can be done without waiting. Returns 0; 1 when the client has left; or -EPROTO when it
- * has to be dropped, and then vfu_complaint() says why.
+ * Answers messages as far as it can without waiting. Returns 0; 1 when the client has left; or
+ * -EPROTO when the client must be dropped, and then vfu_complaint() says why.
  */
 int vfu_serve(struct vfu *vfu);
 const char *vfu_complaint(const struct vfu *vfu);
@@ -48,7 +49,7 @@ const char *vfu_complaint(const struct vfu *vfu);
 /* Closes the socket, takes memory and interrupts back from the card and resets it. */
 void vfu_disconnect(struct vfu *vfu);
 
-/* Before another client, when the card is ready: BARs that the last one had not. 0 or -errno. */
+/* Before another client, when the card is ready: new files for its BARs. 0 or -errno. */
 int vfu_renew(struct vfu *vfu);
 
 /* For struct card_host; opaque is a struct vfu. */

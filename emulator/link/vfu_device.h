@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a vfio-user client plugs in: card, configuration space, the memory it was lent, and the
- * eventfds of its interrupts. Messages are understood in vfu.c, this does what they ask for.
+ * The device that a vfio-user client plugs in: card, configuration space, the client's memory, and
+ * the eventfds of its interrupts. vfu_message.c reads the messages; this does the work.
  *
- * Threads: one owner; vfu_device_interrupt() alone may be called from any thread.
+ * Threads: one owner. Only vfu_device_interrupt() may be called from any thread.
  */
 #ifndef FLIGHTLLM_VFU_DEVICE_H
 #define FLIGHTLLM_VFU_DEVICE_H
@@ -27,20 +27,20 @@ struct vfu_device {
 };
 
 /*
- * init comes before the card exists, for the card wants to know whom to interrupt; then plug. 0 or
- * -errno of vfu_event_init().
+ * init comes before the card exists, because the card needs a receiver of interrupts; then comes
+ * plug. 0 or -errno of vfu_event_init().
  */
 int vfu_device_init(struct vfu_device *device);
 int vfu_device_plug(struct vfu_device *device, struct card *card);
 void vfu_device_fini(struct vfu_device *device);
 
-/* As after power-on. What the client has lent stays lent. */
+/* As after power-on. The client's memory stays mapped. */
 void vfu_device_reset(struct vfu_device *device);
 
-/* The client is gone: takes everything back from the card, then resets. */
+/* The client is gone: takes its memory and interrupts from the card, then resets the card. */
 void vfu_device_unplug(struct vfu_device *device);
 
-/* After that, when the card is ready: nothing that a client had mapped is the card's any more. */
+/* After that, when the card is ready: mappings of the last client lose the card. */
 int vfu_device_renew(struct vfu_device *device);
 
 /* Size of a VFIO region of a PCI device; 0: there is none. */

@@ -127,7 +127,7 @@ static int release(struct vfu_dma_map *map)
 
 /*
  * Takes mappings first .. end - 1 back from the card, all at once, then from this process. One that
- * stays mapped stays in the table, for its place in the handler's is taken.
+ * stays mapped stays in the table, because its place in the handler's is taken.
  */
 static int take_back(struct vfu_dma *dma, size_t first, size_t end)
 {

@@ -3,8 +3,8 @@
  * The client's memory that the card may reach: files that a vfio-user client has sent, mapped into
  * this process and lent to the card.
  *
- * A client's file can shrink under a mapping, and then touching it is SIGBUS. vfu_dma_guard() puts
- * zeros in the place of such a mapping and goes on; vfu_dma_broken() tells that it has happened, so
+ * A client's file can shrink under a mapping; an access is then SIGBUS. vfu_dma_guard() puts zeros
+ * in the place of such a mapping and goes on. vfu_dma_broken() tells that this has happened, so
  * that the client can be dropped.
  *
  * Threads: one owner. Only the card's own threads touch the memory.
@@ -50,8 +50,8 @@ bool vfu_dma_broken(void);
 void vfu_dma_init(struct vfu_dma *dma, struct card *card);
 
 /*
- * Takes everything back from the card. 0, or -errno of munmap: what stayed mapped stays in the
- * table, and may be tried again.
+ * Takes everything back from the card. 0, or -errno of munmap(): the rest stays mapped and in the
+ * table; call again.
  */
 int vfu_dma_fini(struct vfu_dma *dma);
 

@@ -2,10 +2,10 @@
 /*
  * Eventfds that a client sent: how the card rings one, and how one is known.
  *
- * write() will not do. Whether it waits at a full counter is the O_NONBLOCK of the file, which the
- * client shares and can clear at any time, and what waits here holds the card's locks. The kernel
- * itself adds to an eventfd without ever waiting, as KVM and VFIO do, and asynchronous I/O lets a
- * process ask for that: the end of a request rings the eventfd that the request names. Ours reads
+ * write() cannot be used. It waits at a full counter unless the file has O_NONBLOCK, which the
+ * client shares and can clear at any time; and the caller holds the card's locks. The kernel
+ * itself, as for KVM and VFIO, adds to an eventfd without ever waiting. Asynchronous I/O gives that
+ * to a process: the end of a request rings the eventfd that the request names. Our request reads
  * nothing from /dev/null, so it ends before io_submit() returns.
  *
  * Threads: vfu_event_ring() may be called from any.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the messages of a vfio-user client mean, as QEMU's documentation (interop/vfio-user)
+ * The meaning of a vfio-user client's messages, as QEMU's documentation (interop/vfio-user)
  * describes them.
  *
  * The one idea: a message whose bounds are in order but whose content is not gets an errno for an

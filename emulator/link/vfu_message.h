@@ -35,18 +35,18 @@ _Static_assert(sizeof(struct vfu_header) == 16, "the protocol's header");
 struct vfu_message {
 	bool has_version;	/* the first message was answered */
 
-	/* What was asked: in.bytes of header and payload, in bounds. */
+	/* The request: in.bytes of header and payload, in bounds. */
 	struct vfu_header in;
 	_Alignas(8) uint8_t payload[VFU_PAYLOAD_MAX];
 	int fds[VFU_FDS_MAX];	/* files that came with it; -1: kept by somebody, or of no use */
 	unsigned int fd_count;
 
-	/* The answer; out_bytes is 0 when there shall be none. */
+	/* The answer; out_bytes is 0 for none. */
 	_Alignas(8) uint8_t out[sizeof(struct vfu_header) + VFU_PAYLOAD_MAX];
 	size_t out_bytes;
 	int out_fd;		/* goes with it, borrowed from the card; or -1 */
 
-	char complaint[200];	/* why the client has to be dropped */
+	char complaint[200];	/* why the client must be dropped */
 };
 
 /* Notes the reason in one line; returns -EPROTO. */
@@ -56,8 +56,8 @@ int vfu_message_complain(struct vfu_message *message, const char *format, ...);
 void vfu_message_close_fds(struct vfu_message *message);
 
 /*
- * Does what a complete message asks for, prepares the answer and closes the files that nobody kept.
- * Returns 0, also when the answer is an error, or -EPROTO when the client has to be dropped.
+ * Executes a complete message, prepares the answer and closes the files that nobody kept. Returns
+ * 0, also when the answer is an error, or -EPROTO when the client must be dropped.
  */
 int vfu_message_handle(struct vfu_message *message, struct vfu_device *device);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The card's clock. Its owner has one lock for it and calls nothing here without.
+ * The card's clock. The owner holds its own lock in every call.
  *
  *	clock_work_begins(&clock);
  *	clock_spend(&clock, us, cycles);		as often as something is known
@@ -27,7 +27,7 @@ void clock_begin(struct clock *clock);
 
 uint64_t clock_us(const struct clock *clock);
 uint64_t clock_cycles(const struct clock *clock);
-/* How often it ticks in so many microseconds. */
+/* Ticks in this many microseconds. */
 uint64_t clock_cycles_in(const struct clock *clock, uint64_t us);
 
 void clock_spend(struct clock *clock, uint64_t us, uint64_t cycles);
