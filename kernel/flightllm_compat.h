@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One name for what kernels call differently. Nothing else in the driver looks at
+ * One name for each function that differs between kernels. No other file of the driver includes
  * flightllm_features.h, and a driver inside a kernel tree needs neither.
  */
 #ifndef FLIGHTLLM_COMPAT_H

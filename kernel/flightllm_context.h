@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Contexts: what programs may reach. The tables of a generation never change; a job holds those
- * that were current when it was submitted, and with them the buffers.
+ * Contexts: the memory that programs may reach. The tables of a generation never change. A job
+ * holds the tables that were current when it was submitted, and with them the buffers.
  */
 #ifndef FLIGHTLLM_CONTEXT_H
 #define FLIGHTLLM_CONTEXT_H
@@ -54,7 +54,7 @@ static inline bool flightllm_context_is_lost(struct flightllm_context *context)
 struct flightllm_context *flightllm_context_new(struct flightllm_device *fdev);
 /* The driver's own: segment r is all of region r, in every core's table. */
 struct flightllm_context *flightllm_context_new_kernel(struct flightllm_device *fdev);
-/* Nobody will submit any more: lets go of the current tables. Then put. */
+/* After the last submit: drops the current tables. The caller then puts the context. */
 void flightllm_context_close(struct flightllm_context *context);
 void flightllm_context_put(struct flightllm_context *context);
 
@@ -64,10 +64,10 @@ struct flightllm_context *flightllm_context_lookup(struct flightllm_file *ffile,
 struct flightllm_tables *flightllm_tables_get_current(struct flightllm_context *context);
 void flightllm_tables_put(struct flightllm_tables *tables);
 
-/* A job of queue `id` ended like this. Any context. */
+/* Records the fault of a job of queue `id`. Any context. */
 void flightllm_context_fault(struct flightllm_context *context, u32 id,
 			     const struct flm_done *done);
-/* A job of it ended like this: how long do its preemption points take? Any context. */
+/* Measures the card time of a preemption point from a job's end. Any context. */
 void flightllm_context_measure(struct flightllm_context *context, const struct flm_done *done);
 
 /* Preemption points that one job of this file may have, at the pace of its slowest context. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the registers say now, by row; queues and buffers. Reading registers counts in the card's
+ * Registers as they read now, by row; queues and buffers. Reading registers counts in the card's
  * own counters, and costs a trap each where the card is emulated.
  */
 #include <linux/seq_file.h>

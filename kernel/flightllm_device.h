@@ -15,14 +15,14 @@
  *	queue.lock (irq)	what is in flight, history; fences are signalled under it
  *	context.fault_lock (irq), fence.lock (irq)
  *
- * Inside of which no other is taken: bos_lock, mems_lock, context.tables_lock.
+ * No other lock is taken inside bos_lock, mems_lock and context.tables_lock.
  *
- * Anything that touches the card or memory that belongs to it does so between drm_dev_enter() and
- * drm_dev_exit(), and waits for nothing that only the card can do in between. Ending a queue must
- * reach the card for longer: under queues_lock, until fdev->stopped.
+ * Code that touches the card or its memory does so between drm_dev_enter() and drm_dev_exit(), and
+ * waits there for nothing that only the card can do. The end of a queue must reach the card for
+ * longer: under queues_lock, until fdev->stopped.
  *
- * Memory that the card can reach is given back, and a fence that says so signalled, when it cannot
- * any more: the queue is DISABLED, or the card was reset, or bus mastering is off.
+ * Memory that the card can reach is freed, and the fence of its job signalled, only when the card
+ * can no longer reach it: the queue is DISABLED, or the card was reset, or bus mastering is off.
  */
 #ifndef FLIGHTLLM_DEVICE_H
 #define FLIGHTLLM_DEVICE_H
@@ -81,7 +81,7 @@ struct flightllm_region {
 	u64 used;		/* bytes, under fdev->bos_lock */
 };
 
-/* What the card says of itself; constant while it is bound. */
+/* The card's identity; constant while it is bound. */
 struct flightllm_card {
 	char name[17];
 	u64 serial;
@@ -137,7 +137,7 @@ struct flightllm_device {
 
 	u32 epoch;			/* resets of the card; a context of another epoch is lost */
 	u32 resets_seen;		/* RESETS register when epoch was last changed */
-	/* The card's state: changed under queues_lock, read without where a moment is no matter. */
+	/* The card's state: changed under queues_lock; a reader that may be late reads without. */
 	bool failed;			/* it did not come back: for good */
 	bool resetting;			/* no client's queue is made */
 	bool held;			/* no remedy begins: not started, or the PCI core's reset */
@@ -181,22 +181,31 @@ static inline void flightllm_write64(struct flightllm_device *fdev, u32 offset, 
 	writeq(value, fdev->regs + offset);
 }
 
-/* Maps BARs, reads what the card is, resets it where it is not fresh. Managed. */
+/*
+ * Maps the BARs, resets the card and reads its identity. Managed: undone with the DRM device. May
+ * sleep. 0 or -errno, with one line in the log.
+ */
 int flightllm_device_init(struct flightllm_device *fdev);
 
-/* Interrupts on; then the kernel's own queue. Not managed: undone by flightllm_device_stop(). */
+/*
+ * Enables interrupts, then makes the kernel's own queue. Not managed: undone by
+ * flightllm_device_stop(). May sleep. 0 or -errno.
+ */
 int flightllm_device_start(struct flightllm_device *fdev);
 
-/* After drm_dev_unplug(): every queue ends, everything the card could reach is taken from it. */
+/* After drm_dev_unplug(): ends every queue, takes all memory from the card. May sleep. */
 void flightllm_device_stop(struct flightllm_device *fdev);
 
-/* Waits until the card says READY. -ETIMEDOUT, -ENODEV. */
+/* Sleeps until the card says READY. 0, -ETIMEDOUT, or -ENODEV: the card is gone. */
 int flightllm_device_wait_ready(struct flightllm_device *fdev);
 
-/* DEVICE_RESET, and waits. -ETIMEDOUT: also when the card is ready but was not reset. -ENODEV. */
+/* DEVICE_RESET, then as above. -ETIMEDOUT also: the card ignored the reset. */
 int flightllm_device_reset(struct flightllm_device *fdev);
 
-/* Zeroed memory for both; may sleep. free takes NULL. */
+/*
+ * Zeroed memory for host and card; NULL without memory. May sleep. free takes NULL; the card must
+ * no longer reach the memory.
+ */
 struct flightllm_mem *flightllm_mem_new(struct flightllm_device *fdev, size_t bytes);
 void flightllm_mem_free(struct flightllm_device *fdev, struct flightllm_mem *mem);
 
@@ -208,13 +217,13 @@ void flightllm_reset_init(struct flightllm_device *fdev);
 void flightllm_reset_fini(struct flightllm_device *fdev);
 /* Remedies may begin. */
 void flightllm_reset_go(struct flightllm_device *fdev);
-/* Every context is lost, every queue ends; tell: the card still has them. Under queues_lock. */
+/* Loses every context, ends every queue. tell: the card still has them. Under queues_lock. */
 void flightllm_reset_lose_everything(struct flightllm_device *fdev, bool tell);
-/* Something is in flight: look after it. Any context. */
+/* A job is in flight: starts the watch. Any context. */
 void flightllm_reset_watch(struct flightllm_device *fdev);
-/* The card is dead or was reset behind our back: everything on it is lost. Any context. */
+/* The card is dead or was reset by others: begins a reset of the card. Any context. */
 void flightllm_reset_card(struct flightllm_device *fdev);
-/* What the reset of a whole card means to the driver, before and after; may sleep. */
+/* The driver's part of a reset by the PCI core, or of a sleep: before and after it. May sleep. */
 void flightllm_reset_prepare(struct flightllm_device *fdev);
 int flightllm_reset_done(struct flightllm_device *fdev);
 

@@ -48,7 +48,7 @@ static void tt_destroy(struct ttm_device *ttm, struct ttm_tt *tt)
 	kfree(tt);
 }
 
-/* Nothing is moved out to make room; but what is on its way out may be waited for. */
+/* Moves nothing out to make room, and may wait for buffers that are being freed. */
 static bool eviction_valuable(struct ttm_buffer_object *bo, const struct ttm_place *place)
 {
 	return bo->deleted && ttm_bo_eviction_valuable(bo, place);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Buffers: GEM objects on TTM, in HBM, DDR or host memory, and what their bytes are to the card. A
- * buffer is pinned where it was made; it is zero before a handle of it exists.
+ * Buffers: GEM objects on TTM, in HBM, DDR or host memory, and their rows in segment tables. A
+ * buffer is pinned where it was made, and is zero before it has a handle.
  */
 #ifndef FLIGHTLLM_GEM_H
 #define FLIGHTLLM_GEM_H
@@ -34,14 +34,14 @@ static inline u64 flightllm_bo_bytes(const struct flightllm_bo *bo)
 
 int flightllm_gem_init(struct flightllm_device *fdev);	/* managed */
 
-/* After drm_dev_unplug(), when every fence has signalled: no page is mapped for the card. */
+/* After drm_dev_unplug(), when every fence has signalled: unmaps all pages from the card. */
 void flightllm_gem_stop(struct flightllm_device *fdev);
 
 /* Takes a reference; NULL if the handle is unknown. */
 struct flightllm_bo *flightllm_bo_lookup(struct drm_file *file, u32 handle);
 void flightllm_bo_put(struct flightllm_bo *bo);
 
-/* The row of a segment table for bytes [offset, offset + length) of it. */
+/* Fills the row of a segment table for bytes [offset, offset + length) of the buffer. */
 void flightllm_bo_row(struct flightllm_bo *bo, u64 offset, u64 length, u32 rights,
 		      struct flm_segment_row *row);
 

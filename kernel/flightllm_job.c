@@ -98,7 +98,7 @@ out_free:
 	return ERR_PTR(ret);
 }
 
-/* Undoes job_new(), and what was added to it, for a job that has not been armed. */
+/* Undoes job_new() and all additions to a job that has not been armed. */
 static void job_drop(struct flightllm_job *job)
 {
 	drm_sched_job_cleanup(&job->base);

@@ -30,7 +30,7 @@ struct flightllm_end {
 
 struct flightllm_queue {
 	struct kref kref;		/* file, jobs, lookups */
-	struct kref shell;		/* this struct, when nothing is in it any more: fences */
+	struct kref shell;		/* the bare struct, which fences keep */
 	struct flightllm_device *fdev;
 	struct flightllm_context *context;	/* holds a reference */
 	u32 id;				/* of the file */
@@ -55,10 +55,10 @@ struct flightllm_queue {
 	atomic_t jobs;			/* submitted, not yet ended */
 
 	struct mutex post_lock;		/* protects dead's change, tail's change, registers */
-	u32 dead;			/* 0, or the status that its jobs get from now on */
+	u32 dead;			/* 0, or the status of all jobs from now on */
 
 	spinlock_t lock;		/* irq; protects what follows */
-	struct list_head vector_link;	/* but this: vector->lock */
+	struct list_head vector_link;	/* except this: vector->lock */
 	u32 tail;			/* slots posted */
 	u32 reaped;			/* slots whose end was seen */
 	struct flightllm_fence *flight[FLIGHTLLM_SLOTS];
@@ -76,7 +76,7 @@ struct flightllm_queue {
 	struct work_struct release;
 };
 
-/* A queue of this context with these parameters, enabled. */
+/* Makes a queue of this context and enables it. May sleep. 0, or the errors of QUEUE_CREATE. */
 int flightllm_queue_new(struct flightllm_context *context, u32 id, u32 kind, u32 priority,
 			u32 cores, u32 quantum_us, struct flightllm_queue **queue);
 /* Its jobs end with RESET; then put. The owner calls it once. */
@@ -88,25 +88,25 @@ struct flightllm_queue *flightllm_queue_lookup(struct flightllm_file *ffile, u32
 void flightllm_queue_put_shell(struct flightllm_queue *queue);
 
 /*
- * Puts a slot on the ring; tell: the card is to look, no other follows at once. Returns a
- * reference to the fence, or an ERR_PTR if the queue is dead. Called by the scheduler alone, so
+ * Puts a slot on the ring. tell: rings the doorbell, because no other slot follows at once. Returns
+ * a reference to the fence, or an ERR_PTR if the queue is dead. Only the scheduler calls it, so
  * there is room.
  */
 struct dma_fence *flightllm_queue_post(struct flightllm_queue *queue, const void *slot,
 				       struct flightllm_fence *fence, bool tell);
 
-/* Takes in what the card has finished. Any context. */
+/* Completes the jobs that the card has finished. Any context. */
 void flightllm_queue_reap(struct flightllm_queue *queue);
 
-/* A job ended that never reached the card. */
+/* Records the end of a job that never reached the card. */
 void flightllm_queue_never_ran(struct flightllm_queue *queue, u64 seqno, u64 submitted_ns);
 
-/* Hung or halted: reset it on the card, end what was in flight, go on. -ETIMEDOUT: no answer. */
+/* Hung or halted: resets it on the card and ends its jobs in flight. -ETIMEDOUT: no answer. */
 int flightllm_queue_reset(struct flightllm_queue *queue);
 
 /*
- * No more from this queue: all its jobs end with `status`. tell: the card still has it and is to
- * stop. One that does not is cut off from the host's memory, and a reset of it is begun.
+ * Ends the queue: all its jobs end with `status`. tell: the card still has the queue and must stop
+ * it. A card that does not stop is cut off from the host's memory, and a reset of it begins.
  */
 void flightllm_queue_kill(struct flightllm_queue *queue, u32 status, bool tell);
 

@@ -52,7 +52,7 @@ static enum verdict judge(struct flightllm_queue *queue)
 	if (!queue->watch.armed || heartbeat_us != queue->watch.heartbeat_us)
 		queue->watch.changed = jiffies;
 	queue->watch.heartbeat_us = heartbeat_us;
-	/* A job that ended is no point, but what it took is not the next one's. */
+	/* The end of a job is no point; its time does not count for the next point. */
 	if (!queue->watch.armed || points != queue->watch.points ||
 	    queue->reaped != queue->watch.reaped) {
 		queue->watch.armed = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What happened to jobs: given to the driver, put on the ring, ended; and resets. A job is known by
- * the number of its queue on the card and its seqno there.
+ * Events of jobs (given to the driver, put on the ring, ended) and resets. The number of its queue
+ * on the card and its seqno there identify a job.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM flightllm

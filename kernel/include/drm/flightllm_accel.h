@@ -8,16 +8,21 @@
  *	QUEUE_CREATE, SUBMIT		jobs, in order within a queue
  *	WAIT, STOP, FAULT_QUERY		how they end
  *
- * Rules. A pad, reserved field or flag that is not named here must be zero, else -EINVAL. Handles,
- * context and queue ids belong to the file descriptor. Times of waits are absolute CLOCK_MONOTONIC
- * nanoseconds, so that a call interrupted by a signal can be repeated as it is. Arrays are
- * {pointer, count, stride}: a stride shorter than the structure means that the fields left out are
- * zero, in a longer one what the driver does not know must be zero (else -E2BIG). Every call:
- * -EFAULT for a bad pointer, -ENODEV when the driver has left the card, -ENOMEM when the host is
- * out of memory. Once the card has failed for good, broken or pulled out, all contexts are lost and
- * what needs the card is -EIO: BO_CREATE, CONTEXT_CREATE, QUEUE_CREATE, SUBMIT, and DEV_QUERY for
- * COUNTERS. All other calls go on, so that a client hears how its jobs ended and can free what it
- * has.
+ * Rules. A pad, reserved field or flag that is not named here must be zero, otherwise the call is
+ * -EINVAL. Handles, context ids and queue ids belong to the file descriptor. Times of waits are
+ * absolute CLOCK_MONOTONIC nanoseconds, so that a call interrupted by a signal can be repeated
+ * unchanged.
+ *
+ * Arrays are {pointer, count, stride}. With a stride shorter than the structure, the fields left
+ * out are zero. With a longer one, bytes that the driver does not know must be zero (else -E2BIG).
+ *
+ * Every call may return -EFAULT (bad pointer), -ENODEV (the driver has left the card) and -ENOMEM
+ * (the host is out of memory). Any thread may make any call at any time.
+ *
+ * A card that has failed for good is broken or pulled out. All contexts are then lost, and the
+ * calls that need the card are -EIO: BO_CREATE, CONTEXT_CREATE, QUEUE_CREATE, SUBMIT, and DEV_QUERY
+ * for COUNTERS. All other calls go on, so that a client can learn how its jobs ended and free its
+ * objects.
  */
 #ifndef FLIGHTLLM_ACCEL_H
 #define FLIGHTLLM_ACCEL_H
@@ -51,7 +56,7 @@ enum drm_flightllm_ioctl_id {
 
 /* ---- DEV_QUERY ---- */
 
-/* What DEV_QUERY answers with. */
+/* Answers of DEV_QUERY. */
 enum drm_flightllm_query_type {
 	DRM_FLIGHTLLM_QUERY_CARD = 0,		/* struct drm_flightllm_query_card */
 	DRM_FLIGHTLLM_QUERY_MEMORY = 1,		/* struct drm_flightllm_query_memory */
@@ -62,8 +67,8 @@ enum drm_flightllm_query_type {
 /**
  * struct drm_flightllm_dev_query - ask what the card is, has and does
  *
- * With @pointer 0 only @size is answered: the bytes of the whole structure. Else min(@size, that)
- * bytes are written, and @size is set to how many they are; what lies beyond stays untouched.
+ * With @pointer 0 the call only sets @size to the bytes of the whole structure. Otherwise it writes
+ * min(@size, those) bytes and sets @size to the number written; bytes beyond stay unchanged.
  *
  * -EINVAL: unknown @type, @pad not zero. -EBUSY: COUNTERS while the card is being reset; try again.
  */
@@ -111,8 +116,8 @@ struct drm_flightllm_query_card {
 	__u32 jobs_max;
 	/**
 	 * @points_max: Output: preemption points of one job: 5 s of card time at the pace of this
-	 * file descriptor's own jobs, the slowest context's, but 256 to 4096. Holds until the next
-	 * query; 256 before the first.
+	 * file descriptor's slowest context, clamped to 256 .. 4096. Valid until the next query;
+	 * 256 before the first.
 	 */
 	__u32 points_max;
 	/** @copy_point_bytes: Output: bytes of a copy that count as one preemption point. */
@@ -276,15 +281,15 @@ enum drm_flightllm_placement {
 /**
  * struct drm_flightllm_bo_create - make a buffer
  *
- * It is zero before anybody sees it. DRM_IOCTL_GEM_CLOSE frees it; what still uses it keeps it
- * alive.
- * On -ENOSPC @total, @free and @largest say why.
+ * The buffer is zero. DRM_IOCTL_GEM_CLOSE frees it; bindings and jobs that still use it keep its
+ * memory. On -ENOSPC @total, @free and @largest say why.
  *
- * -EINVAL: @size 0, unknown @placement or @flags, @core that the card has not or that is not zero
- * without HBM, @user_address. -ENOSPC: no room in the region (or, with VISIBLE, in its window).
+ * -EINVAL: @size 0, unknown @placement or @flags, a @core that the card does not have or that is
+ * not zero outside HBM, @user_address. -ENOSPC: no room in the region (or, with VISIBLE, in its
+ * window).
  * -E2BIG: @size beyond the region, or host_bo_max. -EOPNOTSUPP: USERPTR. -EBUSY: the card was reset
- * meanwhile; try again. -EINTR: a signal, nothing was made; repeat the call. -EIO: also when the
- * card could not clear it.
+ * meanwhile; try again. -EINTR: a signal; nothing was made; repeat the call. -EIO also: the card
+ * could not clear the buffer.
  */
 struct drm_flightllm_bo_create {
 	/** @size: Input: bytes. Output: rounded up to blocks of its region and the host's pages. */
@@ -408,9 +413,9 @@ struct drm_flightllm_binding {
 /**
  * struct drm_flightllm_segment_bind - change the tables of a context, all at once or not at all
  *
- * The rows are applied in order to a copy of the tables, which becomes the next generation: jobs
- * submitted from now on see it, jobs submitted before keep theirs, with the buffers they need. At
- * most 63 generations can be in use; the call then waits, interruptibly, for the oldest to end.
+ * The rows are applied in order to a copy of the tables, which becomes the next generation. Jobs
+ * submitted from now on see it; jobs submitted before keep theirs, with the buffers they need.
+ * While jobs use 63 generations, the call waits, interruptibly, for the oldest to end.
  *
  * -EINVAL: @flags, segment, core, rights, offset or length out of range, @count 0 or above 4096,
  * @stride 0.
@@ -446,8 +451,8 @@ enum drm_flightllm_queue_kind {
 /**
  * struct drm_flightllm_queue_create - make a queue of a context
  *
- * -EINVAL: @kind, @flags, @priority, @cores (a core that the card has not; not zero for COPY),
- * @quantum_us above a second. -ENOENT: no such context. -EACCES: highest priority without
+ * -EINVAL: @kind, @flags, @priority, @cores (a core that the card does not have; not zero for
+ * COPY), @quantum_us above a second. -ENOENT: no such context. -EACCES: highest priority without
  * CAP_SYS_NICE. -ENOSPC: all queues of the card are taken. -EOPNOTSUPP: USER. -ECANCELED: the
  * context is lost. -ETIMEDOUT: the card did not enable it. -EBUSY: the card is being reset; try
  * again.
@@ -476,8 +481,8 @@ struct drm_flightllm_queue_create {
 /**
  * struct drm_flightllm_queue_destroy - free a queue
  *
- * Its jobs end with RESET: what the card has is reset (fences: -ECANCELED), what it has not is
- * cancelled once what that waited for has come (fences: -ESRCH).
+ * Its jobs end with RESET. Jobs on the card are reset (fences: -ECANCELED). A job that waits for
+ * fences is cancelled once they have signalled (its fence: -ESRCH).
  * -ENOENT: no such queue.
  */
 struct drm_flightllm_queue_destroy {
@@ -499,8 +504,8 @@ enum drm_flightllm_job_op {
 /**
  * struct drm_flightllm_job - one job
  *
- * Fields that its operation does not use must be zero. Segments and offsets are checked by the
- * card as the job runs: what is wrong with them is a fault of the job, not an error of SUBMIT.
+ * Fields that its operation does not use must be zero. The card checks segments and offsets as the
+ * job runs: a mistake in them is a fault of the job, not an error of SUBMIT.
  */
 struct drm_flightllm_job {
 	/** @op: Input: enum drm_flightllm_job_op. */
@@ -624,9 +629,9 @@ struct drm_flightllm_fault {
 /**
  * struct drm_flightllm_wait - wait for the end of a job, or for tokens of it
  *
- * Returns 0 when job @seqno has ended, or when @tokens is not 0 and it has made so many. @status,
- * @made and, once it has ended, the rest are filled in; also on -ETIME. Tokens wake a waiter as
- * often as the job record's notify fields ask for, and at the end.
+ * Returns 0 when job @seqno has ended or, unless @tokens is 0, has made @tokens tokens. @status and
+ * @made are filled in, the rest once the job has ended; also on -ETIME. Tokens wake a waiter as
+ * often as the notify fields of the job record ask for, and at the end.
  *
  * -EINVAL: @flags, @seqno 0 or never given out. -ENOENT: no such queue. -ETIME: @timeout_ns has
  * passed. -ESTALE: it ended before the last `history` jobs. -EINTR: a signal; repeat the call.
@@ -640,7 +645,7 @@ struct drm_flightllm_wait {
 	__u64 seqno;
 	/** @timeout_ns: Input: absolute CLOCK_MONOTONIC; 0 or less: only look. */
 	__s64 timeout_ns;
-	/** @tokens: Input: return already when it has generated so many; 0: at its end. */
+	/** @tokens: Input: return once it has generated this many; 0: at its end. */
 	__u32 tokens;
 	/** @status: Output: enum drm_flightllm_status. */
 	__u32 status;
