@@ -74,18 +74,15 @@ struct options {
 	const char *dump;		/* pass to print, or NULL */
 	unsigned int threads;
 	bool json, quiet;
-	const char *command;		/* how it was called, for the notes */
+	const char *command;		/* the command line, noted in the file */
 };
 
 /* ---- values and operators ---- */
 
-/* Which part of a vector a core has. */
+/* A core's part of a vector. */
 enum split { SPLIT_NONE, SPLIT_Q, SPLIT_KV, SPLIT_HIDDEN, SPLIT_FFN, SPLIT_VOCAB, SPLITS };
 
-/*
- * How many rows: of the pass, of one trip of the logits loop, the last one of the pass, a
- * constant.
- */
+/* Number of rows: of the pass, of one trip of the logits loop, the pass's last one, a constant. */
 enum rows { ROWS_PASS, ROWS_TILE, ROWS_LAST, ROWS_ONE };
 
 enum value_type { VALUE_F32, VALUE_Q8 };
@@ -128,7 +125,7 @@ enum op_kind {
 /* Parts of a pass. LAYER is a loop over the layers, ROWS over the logits wanted, LAST 0 or 1. */
 enum phase { PHASE_START, PHASE_LAYER, PHASE_ROWS, PHASE_LAST, PHASES };
 
-/* Bytes that an operator needs while it runs, and nobody else. */
+/* Bytes that only one operator uses, while it runs. */
 struct scratch {
 	const char *name;
 	uint32_t bytes;
@@ -214,7 +211,7 @@ struct section_plan {
 
 enum { SECTIONS_MAX = 8 + FLM_CORES_MAX };
 
-/* The pass that a plan has begun last. One that runs again makes those after it run again too. */
+/* The pass that a plan has begun last. If one runs again, those after it must run again too. */
 enum stage {
 	STAGE_NONE, STAGE_GRAPH, STAGE_FUSE, STAGE_TILE, STAGE_PLACE, STAGE_EMIT, STAGE_VERIFY,
 	STAGE_WRITE
@@ -297,7 +294,7 @@ void verify_run(struct plan *plan);
 void write_run(struct plan *plan);
 void dump_pass(const struct plan *plan, const char *pass);
 
-/* Positions that HBM holds beside the weights, which tile_run() has cut; none: die(). */
+/* Positions that HBM holds beside the weights that tile_run() has cut; die() if none. */
 uint64_t place_context(struct plan *plan);
 
 /* Program section: header and streams. Returns its bytes, memory from the arena. */
@@ -307,7 +304,7 @@ void program_bounds(const struct plan *plan, uint32_t min[FLM_LENGTHS], uint32_t
 
 /* ---- ground floor: facts that several passes need ---- */
 
-/* split.c: rows that a core has of a vector split so, and the first of them. */
+/* split.c: a core's rows of a vector with this split, and the first of them. */
 uint32_t core_rows(const struct plan *plan, enum split split, unsigned int core, uint32_t *first);
 uint32_t core_rows_max(const struct plan *plan, enum split split);
 
@@ -334,7 +331,7 @@ uint64_t walk_run(const struct walk *walk);
 
 /* Block Hadamard of each row's columns in place; block 0 does nothing. */
 void quant_rotate(float *rows, uint32_t row_count, uint32_t cols, uint32_t block);
-/* float32 bits of the greatest magnitude: infinity's above all numbers', a NaN's above those. */
+/* float32 bits of the greatest magnitude; infinity is above all numbers, NaN above infinity. */
 uint32_t quant_greatest(const float *w, size_t count);
 /*
  * One strip of 16 rows [16][cols] as codes and scales of all its K tiles, as the card stores
@@ -352,9 +349,9 @@ __attribute__((format(printf, 1, 2), noreturn)) void die(const char *format, ...
 __attribute__((format(printf, 2, 3), noreturn)) void die_with(int status, const char *format, ...);
 /* A failure of lib/checkpoint/checkpoint.h, with its text. */
 __attribute__((noreturn)) void die_checkpoint(int error);
-/* The end of a run without mistakes, if all that was printed could be. */
+/* Ends a run without mistakes; die() if stdout could not be written. */
 __attribute__((noreturn)) void finish(void);
-/* The unfinished file, if it has a name: die() and signals remove it. NULL: there is none. */
+/* The unfinished file, which die() and signals remove. NULL: none with a name. */
 void die_removes(const char *path);
 void *arena(size_t bytes);		/* zeroed; never NULL */
 __attribute__((format(printf, 1, 2))) char *arena_printf(const char *format, ...);

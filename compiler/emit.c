@@ -343,7 +343,7 @@ static void emit_entry(struct plan *p, unsigned int entry)
 		const struct op *op = p->ops[i];
 		uint32_t before[FLM_UNITS];
 
-		/* A pass of one token has no logits but those of the token it samples. */
+		/* A pass of one token has only the logits of the token that it samples. */
 		if (entry == 1 && op->phase == PHASE_ROWS)
 			continue;
 		if (op->phase != open) {

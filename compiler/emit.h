@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What emit.c, linear.c and attention.c share: sizes with their maximum, parts of values, one
+ * Shared by emit.c, linear.c and attention.c: sizes with their maximum, parts of values, one
  * shape of MISC (operand.c); and the operators that have a file of their own.
  */
 #ifndef COMPILER_EMIT_H
@@ -13,7 +13,7 @@ struct operand_size {
 	uint64_t max;
 };
 
-/* A MISC instruction; what an operation does not use stays zero. */
+/* A MISC instruction; operands that the operation does not use stay zero. */
 struct operand_misc {
 	enum flm_misc mode;
 	unsigned int flags;
@@ -27,7 +27,7 @@ struct operand_misc {
 void operand_misc(struct emitter *e, const struct operand_misc *m);
 /* Rows that an operator of this phase works on. */
 struct operand_size operand_rows(const struct emitter *e, enum phase phase);
-/* Where this core's part of a value begins: at its place in the whole, or alone. */
+/* Start of this core's part of a value: at its place in the whole, or alone. */
 struct expr operand_part(const struct plan *p, const struct value *v);
 
 /* Its scales: a float32 for four strips. */

@@ -7,8 +7,8 @@
  *	output_write(&o, offset, memory, bytes);	from any thread
  *	output_commit(&o);
  *
- * Until the last line there is nothing under that name, or what was there before; when the process
- * ends early, by die() or by a signal, it stays so. Failures die().
+ * Until output_commit() the name keeps its old file, or has none; also when the process ends early,
+ * by die() or by a signal. Failures die().
  */
 #ifndef COMPILER_OUTPUT_H
 #define COMPILER_OUTPUT_H
@@ -23,9 +23,9 @@ struct output {
 };
 
 void output_open(struct output *output, const char *path);
-/* All of the room at once, where the file system can: a full disk is noticed before the work. */
+/* Reserves all room at once if the file system can, so that a full disk shows before the work. */
 void output_reserve(const struct output *output, uint64_t bytes);
-/* All of these bytes; from any thread. */
+/* Writes all of these bytes. Any thread. */
 void output_write(const struct output *output, uint64_t offset, const void *bytes, size_t count);
 void output_read(const struct output *output, uint64_t offset, void *bytes, size_t count);
 void output_commit(struct output *output);

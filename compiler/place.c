@@ -23,7 +23,7 @@ static void place_registers(struct plan *p)
 		r[CORE_KV_STRIPS] = DIV_UP(rows, FLM_STRIP);
 		r[CORE_Q_STRIPS] = DIV_UP(core_rows(p, SPLIT_Q, core, &first), FLM_STRIP);
 		rows = core_rows(p, SPLIT_HIDDEN, core, &first);
-		/* First rows are multiples of 64, but for a core that has none. */
+		/* First rows are multiples of 64, except for a core without rows. */
 		r[CORE_HIDDEN_STRIPS] = DIV_UP(rows, FLM_STRIP);
 		r[CORE_HIDDEN_FIRST] = rows ? first / FLM_STRIP : 0;
 		r[CORE_HIDDEN_ROWS] = rows;

@@ -8,12 +8,12 @@
  *	SIZED(e, LD_LINEAR, BYTES, value(768), 768);
  *	emit(e);			in order behind whatever ran before
  *
- * Order. All but the weights runs in program order: a baton passes from each instruction to the
- * next on another unit, as one token, so nothing on chip is written before its last reader is
- * done. Weight tiles run ahead of the baton: LD and the unit that multiplies hand two halves of
- * the weight buffer back and forth (emit_free), and nothing else touches that buffer. LD and the
- * multiplier never pass the baton to each other directly, since their queues carry the halves; SYS
- * stands between.
+ * Order. Everything except the weights runs in program order. A baton, one token, passes from each
+ * instruction to the next on another unit, so nothing on chip is written before its last reader is
+ * done. Weight tiles run ahead of the baton: LD and the unit that multiplies hand two halves of the
+ * weight buffer back and forth (emit_free), and nothing else touches that buffer. LD and the
+ * multiplier never pass the baton to each other directly, because their queues carry the halves;
+ * SYS stands between.
  */
 #ifndef COMPILER_STREAM_H
 #define COMPILER_STREAM_H
@@ -84,9 +84,9 @@ void insn_size(struct emitter *e, int word, int number, struct expr v, uint64_t 
 
 /* The instruction takes the baton: it runs when all before it in program order is done. */
 void emit(struct emitter *e);
-/* It waits for and releases these units alone (masks of 1 << unit) and leaves the baton. */
+/* Waits for and releases only these units (masks of 1 << unit); leaves the baton where it is. */
 void emit_free(struct emitter *e, unsigned int wait, unsigned int release);
-/* BEGIN() of a SYNC, which stands in the stream of any unit: it waits and releases, no more. */
+/* BEGIN() of a SYNC, which only waits and releases, in the stream of any unit. */
 void begin_sync(struct emitter *e, unsigned int unit);
 /* Passes the baton to this unit, by a SYNC unless the unit has it. */
 void baton_to(struct emitter *e, unsigned int unit);

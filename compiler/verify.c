@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Believes nothing that the emitter thought: reads the words again and proves, for every core and
+ * Trusts nothing from the emitter: reads the words again and proves, for every core and
  * for all length registers within their declared bounds, that each instruction is one, that every
  * byte it touches on chip lies in its buffer and is aligned, that it names segments and offsets
  * inside their sections and rows inside their strip tables, and (walk.c) that tokens and

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What form.c (linear forms), verify_insn.c (one instruction) and verify.c (streams) share. */
+/* Shared by form.c (linear forms), verify_insn.c (one instruction) and verify.c (streams). */
 #ifndef COMPILER_VERIFY_H
 #define COMPILER_VERIFY_H
 
@@ -16,7 +16,7 @@ struct form {
 	uint32_t max;
 };
 
-/* Where the checker is. */
+/* The checker's position. */
 struct check {
 	struct plan *plan;
 	unsigned int entry, core, unit;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * The card without its data: runs the six streams of every core for given length registers,
- * moving nothing but tokens. It finds what no look at single instructions can: a deadlock, tokens
+ * moving only tokens. It finds mistakes that no single instruction shows: a deadlock, tokens
  * left over or piled up, cores that do not meet at the same exchange. It reads words, not the
  * plan's ideas.
  */

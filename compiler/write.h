@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files that write share: where sections lie, names in the checkpoint, who writes what. */
+/* Shared by the files that write: places of sections, names in the checkpoint, writers. */
 #ifndef COMPILER_WRITE_H
 #define COMPILER_WRITE_H
 
@@ -27,7 +27,7 @@ void tensor_read(const struct plan *plan, const char *name, uint64_t first, uint
 
 /* Places all sections in the file and makes the contents of all except weights and vectors. */
 void layout_run(struct plan *plan, struct blob blobs[SECTIONS_MAX]);
-/* Where a section begins in the file. */
+/* Offset of a section in the file. */
 uint64_t layout_section(const struct plan *plan, uint32_t kind, uint32_t core);
 
 /* ---- weights.c, vectors.c ---- */

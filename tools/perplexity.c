@@ -2,7 +2,7 @@
 /*
  * flightllm perplexity: how well a compiled model predicts a text, and with --reference how far its
  * logits are from a float32 forward pass of the original weights. Windows as long as the model's
- * context; every position of a window but the first is scored.
+ * context; every position of a window except the first is scored.
  */
 #include <errno.h>
 #include <math.h>

@@ -6,7 +6,7 @@
  *
  *	while (ppl_document(&text, &bytes, &document, &document_bytes))
  *		...append bos and the tokens of document to ids...
- *	for (each window of ids, and each position of it but the first)
+ *	for (each window of ids, and each position of it except the first)
  *		ppl_add(&ppl, logits before the position, the reference's or NULL, vocab, id there);
  *	printf("%f +- %f\n", ppl_value(&ppl.nll), ppl_error(&ppl.nll));
  *

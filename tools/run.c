@@ -180,7 +180,7 @@ static void report(const struct run *run, unsigned int prompt, const struct flm_
 
 /*
  * The prompt goes through the detokenizer too, so that what follows is joined to it as the model
- * means it; it is shown, but in a chat, where who typed it has seen it.
+ * means it. It is shown, except in a chat, where its author has seen it.
  */
 static void echo(struct run *run, const uint32_t *ids, size_t count)
 {
@@ -262,7 +262,7 @@ static void print_result(const struct run *run, unsigned int prompt,
 
 /*
  * A turn that was ended in the middle of its prompt was not said: the context is as it was before,
- * but for the token that was pending, which goes with what stands behind it.
+ * except the pending token, which goes with the text behind it.
  */
 static int take_back(struct run *run, unsigned int start)
 {
@@ -419,7 +419,8 @@ static bool obey(struct run *run, const char *line, const char *system)
 			"Turns are written as LLaMA-2 was trained: [INST] ... [/INST]." :
 			"Turns are joined as plain text; an empty line lets the model go on.");
 	} else {
-		fprintf(stderr, "flightllm run: unknown command %s; /help lists those known\n", line);
+		fprintf(stderr, "flightllm run: unknown command %s; /help lists those known\n",
+			line);
 	}
 	return true;
 }
@@ -487,7 +488,7 @@ static void print_count(uint64_t count, const char *what, const char *end)
 	fprintf(stderr, "%llu %s%s%s", (unsigned long long)count, what, count == 1 ? "" : "s", end);
 }
 
-/* What was counted since before[1], but for what the asking itself costs: before[] shows that. */
+/* Counts since before[1], without the cost of the query itself, which before[] shows. */
 static void print_costs(struct flm_device *device, const struct flm_counters before[2])
 {
 	struct flm_counters after;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What the sub-commands share; see tool.h. */
+/* Shared by the sub-commands; see tool.h. */
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -80,7 +80,7 @@ __attribute__((noreturn))
 static void refuse_option(const struct common *common, int why, char **argv,
 			  const struct option *options)
 {
-	const char *word = argv[optind - 1];	/* but for a letter that others follow */
+	const char *word = argv[optind - 1];	/* except a letter before others */
 	const char *name = common->command->name;
 	char letter[] = { '-', optopt, 0 };
 	bool is_long = false;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the sub-commands of flightllm share: options, errors and exit status, a progress bar, JSON
- * on stdout. A sub-command is one file with one function that gets its arguments and returns the
- * status.
+ * Shared by the sub-commands of flightllm: options, errors and exit status, a progress bar, JSON on
+ * stdout. A sub-command is one file with one function, which gets its arguments and returns the
+ * status. One thread.
  */
 #ifndef TOOLS_TOOL_H
 #define TOOLS_TOOL_H
@@ -52,18 +52,18 @@ struct common {
 };
 
 /*
- * The next option as getopt_long() gives it, -1 behind the last; one that there is not, or without
- * the value it needs, is EXIT_USAGE. letters: the command's short ones, without -h and -V.
+ * The next option as getopt_long() gives it, -1 after the last. An unknown option, or one without
+ * its value, exits with EXIT_USAGE. letters: the command's short options, without -h and -V.
  */
 int next_option(const struct common *common, int argc, char **argv, const char *letters,
 		const struct option *options);
 
-/* Takes an option of those above: prints help or version and exits, or keeps what it says. */
+/* Takes one of the options above: prints help or version and exits, or keeps its value. */
 void common_option(struct common *common, int option);
 
 /*
- * What was printed must have arrived: EXIT_FAILED otherwise. Flushes, so that who streams may call
- * it after each word.
+ * Flushes stdout, and exits with EXIT_FAILED unless all text has arrived. A command that streams
+ * may call it after each word.
  */
 void check_stdout(const struct common *common);
 
@@ -71,14 +71,14 @@ void check_stdout(const struct common *common);
 void probe_model(const struct common *common, const char *path, struct flm_model_info *info,
 		 char **notes);
 
-/* Opens the device chosen, for this model (which names the profile to emulate) if not NULL. */
+/* Opens the chosen device, or exits. A model (unless NULL) names the profile to emulate. */
 struct flm_device *open_device(const struct common *common, const char *model_path);
 
 /* One line "flightllm NAME: ..." on stderr, and exit. */
 __attribute__((noreturn, format(printf, 3, 4)))
 void fail(const struct common *common, int status, const char *format, ...);
 
-/* The same with flm_error() and the status that belongs to -errno. */
+/* The same, with flm_error() and the status of this -errno. */
 __attribute__((noreturn)) void fail_flm(const struct common *common, int error);
 
 /* Numbers from the command line; anything else is EXIT_USAGE and names the option. */
@@ -106,7 +106,7 @@ struct flm_model *load_model(const struct common *common, struct flm_device *dev
 /* Prints a JSON object with "schema": "flightllm/1" in front, frees it. */
 void print_json(json_t *object);
 
-/* What PCI tells of a card: two indented lines on stdout, or an object. */
+/* PCI facts of a card: two indented lines on stdout, or an object. */
 void print_pci(const struct flm_pci_info *row);
 json_t *pci_json(const struct flm_pci_info *row);
 

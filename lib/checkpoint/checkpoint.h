@@ -13,10 +13,11 @@
  *		die("%s", checkpoint_error());
  *	checkpoint_close(cp);
  *
- * Files are not trusted. What open accepts is complete: every tensor that the architecture needs is
- * there in its shape and lies inside its file, and no other tensor is. Weights are read (not
- * mapped: a file that shrinks is an error and no signal, and its pages are not the process's
- * memory) when rows are asked for, and checked then: rows that hold NaN or infinity are refused.
+ * Files are not trusted. An open checkpoint is complete: every tensor that the architecture needs
+ * is there in its shape and lies inside its file, and there is no other tensor. Weights are read
+ * when rows are asked for, and rows that hold NaN or infinity are refused then. They are not
+ * mapped, so a file that shrinks is an error and not a signal, and its pages are not the process's
+ * memory.
  *
  * Once open, a checkpoint does not change: any number of threads may read from it. An archive of
  * its own, with the library's reader of tokenizers; it needs libc and jansson. Nothing is printed
@@ -83,8 +84,8 @@ struct checkpoint_tensor {
 /*
  * Opens a directory with config.json and either model.safetensors or shards named by
  * model.safetensors.index.json. -ENOENT something is missing, -EBADMSG a file is broken,
- * -EOPNOTSUPP it asks for what is not supported; error (may be NULL) says what, where, and what to
- * do, in one line.
+ * -EOPNOTSUPP it needs something that is not supported; error (may be NULL) says what, where, and
+ * what to do, in one line. The caller closes *cp.
  */
 int checkpoint_open(const char *dir, char *error, size_t error_bytes, struct checkpoint **cp);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the checkpoint files share: the table of tensors between those who fill it (safetensors, the
- * synthetic shapes) and those who look into it. A new file format adds a filler and a read
+ * Shared by the checkpoint's files: the table of tensors, between the fillers (safetensors, the
+ * synthetic shapes) and the readers. A new file format adds a filler and a read
  * function, a new architecture adds rows to shapes.c; nothing here changes.
  */
 #ifndef CHECKPOINT_TABLE_H
@@ -9,7 +9,7 @@
 
 #include "lib/checkpoint/checkpoint.h"
 
-/* What a tensor is for; the synthetic shapes take the size of their weights from it. */
+/* Purpose of a tensor; the synthetic shapes take the size of their weights from it. */
 enum tensor_use { USE_EMBEDDING, USE_HEAD, USE_NORM, USE_INTO, USE_OUT_OF, USE_BIAS };
 
 struct tensor {
@@ -73,7 +73,7 @@ int checkpoint_read_all(int fd, const char *path, void *to, size_t bytes, uint64
 int checkpoint_read_text(int dir, const char *name, const char *path, size_t limit, char **text,
 			 size_t *bytes);
 
-/* ---- Those who fill it and who look into it ---- */
+/* ---- Fillers and readers ---- */
 
 /* config.c: text of a config.json; path is for messages. */
 int checkpoint_parse_config(const char *text, size_t bytes, const char *path,

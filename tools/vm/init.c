@@ -243,7 +243,7 @@ static void mount_root(void)
 	mkdir(HOST "/dev/shm", 01777);
 	mount_or_fail("devpts", HOST "/dev/pts", "devpts", 0, "ptmxmode=0666,mode=620");
 	mount_or_fail("tmpfs", HOST "/dev/shm", "tmpfs", 0, "mode=1777");
-	/* Not every kernel has these, and nothing but a test misses them. */
+	/* Not every kernel has these, and only a test needs them. */
 	mount("debugfs", HOST "/sys/kernel/debug", "debugfs", 0, NULL);
 	mount("tracefs", HOST "/sys/kernel/tracing", "tracefs", 0, NULL);
 	if (symlink("/proc/self/fd", HOST "/dev/fd") && errno != EEXIST)
