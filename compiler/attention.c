@@ -8,7 +8,7 @@
  */
 #include "compiler/emit.h"
 
-/* What one KV head's loop knows. */
+/* State of one KV head's loop. */
 struct heads {
 	const struct op *op;
 	struct operand_size rows;		/* tokens of the pass */

@@ -199,7 +199,7 @@ static void parse(struct options *o, int argc, char **argv)
 		die_with(EXIT_USAGE, "-o OUT.flm is missing; see --help");
 }
 
-/* How the file was made, without what does not change it: output, threads, display. */
+/* The command line, without options that do not change the file: output, threads, display. */
 static const char *command_line(const struct options *o)
 {
 	char *text = o->synthetic ?

@@ -18,7 +18,7 @@
 #define DESCRIPTORS "/proc/self/fd"	/* through which a file without a name gets one */
 #define NAMES_MAX 100
 
-/* What is there is replaced if it is an older .flm or empty; a model's weights are neither. */
+/* An existing file is replaced only if it is an older .flm or empty, so never a model's weights. */
 static void check_old(const char *path)
 {
 	char magic[sizeof(FLM_FILE_MAGIC) - 1];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Who has which rows: whole KV heads with their query heads, everything else in multiples of 64, as
+ * The rows of each core: whole KV heads with their query heads, everything else in multiples of 64, as
  * SPEC.md ("A layer, to the bit") splits a model over the cores. A K is never split.
  */
 #include "compiler/cc.h"

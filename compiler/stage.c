@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * How far a plan has come. Each pass fills fields of the plan that later ones read, so each says
+ * The progress of a plan. Each pass fills fields of the plan that later ones read, so each says
  * here that it begins; one that would read what nobody has filled ends the process instead.
  */
 #include "compiler/cc.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * What every pass needs: the one way out on a mistake, memory that is never given back.
+ * Shared by every pass: the one way out on a mistake, memory that is never given back.
  * die() may be called by any thread; the first one speaks and the process ends with it.
  */
 #include <errno.h>
@@ -38,7 +38,7 @@ void die_removes(const char *path)
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
 
 	unfinished = path;
-	/* What the caller ignores, as nohup does SIGHUP, stays ignored. */
+	/* Signals that the caller ignores, as nohup ignores SIGHUP, stay ignored. */
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		if (signal(signals[i], path ? interrupted : SIG_DFL) == SIG_IGN)
 			signal(signals[i], SIG_IGN);

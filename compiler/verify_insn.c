@@ -91,7 +91,7 @@ static const char *last_name(const char *name)
 	return dot ? dot + 1 : name;
 }
 
-/* What the map section says that this instruction belongs to. */
+/* The map section's name for the part that this instruction belongs to. */
 static const char *part_name(const struct check *c)
 {
 	for (uint32_t i = 0; i < c->plan->map_count; i++) {
@@ -388,7 +388,7 @@ static void mv_pv(struct check *c)
 	TOUCH(MV_PV, OUT, .more = 4 * dim, .align = 4);
 }
 
-/* Where candidates lie: one place, whatever the lengths. */
+/* Place of the candidates: the same for all lengths. */
 static int64_t candidates_at(struct check *c, int word, int number)
 {
 	struct form f = form_read(c, word, number, true);

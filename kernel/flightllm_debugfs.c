@@ -95,7 +95,7 @@ static int buffers_show(struct seq_file *m, void *data)
 	return 0;
 }
 
-/* What there is of everything: after the last client has gone, the driver's own. */
+/* Counts of all objects; after the last client has gone, only the driver's own. */
 static int state_show(struct seq_file *m, void *data)
 {
 	struct flightllm_device *fdev = seq_to_fdev(m);

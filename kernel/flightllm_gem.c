@@ -446,7 +446,7 @@ static struct flightllm_bo *bo_new(struct flightllm_device *fdev, struct flightl
 		place.mem_type = TTM_PL_VRAM;
 		place.fpfn = region->first_page;
 		place.lpfn = region->first_page + (reach >> PAGE_SHIFT);
-		/* What the CPU need not see leaves the window to what it must. */
+		/* Buffers that the CPU need not map leave the window to those that it must. */
 		if (!(args->flags & DRM_FLIGHTLLM_BO_VISIBLE))
 			place.flags = TTM_PL_FLAG_TOPDOWN;
 	}
@@ -516,7 +516,7 @@ static int bo_create_check(struct flightllm_device *fdev,
 	return -EINVAL;
 }
 
-/* What it means to the client that a buffer could not be cleared. */
+/* The client's error for a buffer that could not be cleared. */
 static int clear_error(struct flightllm_device *fdev, int ret)
 {
 	if (ret != -ECANCELED)

@@ -258,7 +258,7 @@ int flightllm_queue_reset(struct flightllm_queue *queue)
 	atomic_inc(&queue->fdev->queue_resets);
 	ret = hw_reset(queue);
 	if (!ret) {
-		/* What had ended before the reset ended well. */
+		/* Jobs that had ended before the reset ended well. */
 		flightllm_queue_reap(queue);
 		spin_lock_irq(&queue->lock);
 		complete_all_slots(queue, FLM_STATUS_RESET);

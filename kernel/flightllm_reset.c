@@ -166,7 +166,7 @@ void flightllm_reset_lose_everything(struct flightllm_device *fdev, bool tell)
 
 	lockdep_assert_held(&fdev->queues_lock);
 	WRITE_ONCE(fdev->epoch, fdev->epoch + 1);
-	/* Whoever waits for room in a context's tables. */
+	/* Wakes clients that wait for room in a context's tables. */
 	wake_up_all(&fdev->row_free);
 	for (i = 0; i < fdev->card.queues; i++)
 		if (fdev->queue[i])
@@ -302,7 +302,7 @@ int flightllm_reset_done(struct flightllm_device *fdev)
 void flightllm_reset_go(struct flightllm_device *fdev)
 {
 	WRITE_ONCE(fdev->held, false);
-	/* What came meanwhile was turned away: a job to be watched, an event. */
+	/* Jobs and events that came meanwhile were not looked at. */
 	flightllm_reset_watch(fdev);
 	queue_work(fdev->reset_wq, &fdev->event_work);
 }

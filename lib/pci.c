@@ -35,7 +35,7 @@ __attribute__((noreturn, format(printf, 1, 2))) static void fail(char *format, .
 	longjmp(failure.out, 1);
 }
 
-/* What libpci would print: that a user who is not root may not read all of the space. */
+/* Hides libpci's warning that only root may read all of the space. */
 __attribute__((format(printf, 1, 2))) static void keep_quiet(char *format, ...)
 {
 	(void)format;

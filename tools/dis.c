@@ -86,7 +86,7 @@ static void print_names(const struct dis *dis, int entry, int unit, uint32_t wor
 		    le32toh(row->first) != word)
 			continue;
 		printf("# ");
-		/* What a file says is not for the terminal to obey. */
+		/* Text of a file must not control the terminal. */
 		for (size_t c = 0; c < sizeof(row->name) && row->name[c]; c++)
 			putchar(row->name[c] >= ' ' && row->name[c] <= '~' ? row->name[c] : '?');
 		putchar('\n');

@@ -301,7 +301,7 @@ static int turn(struct run *run, const char *text, size_t bytes)
 	}
 	run->used = run->shown = 0;
 	run->is_stopped = false;
-	/* What is too long is refused before it is shown. */
+	/* A text that is too long is refused before it is shown. */
 	if (flm_session_position(run->session) + request.count <= info.context)
 		echo(run, ids, request.count);
 	ret = flm_session_generate(run->session, &request, &result);
@@ -425,7 +425,7 @@ static bool obey(struct run *run, const char *line, const char *system)
 	return true;
 }
 
-/* How the model wants a chat, as the compiler noted it; said once where it cannot be met. */
+/* The form of a chat that the compiler noted; a warning, once, if it is not possible. */
 static void choose_form(struct run *run)
 {
 	struct flm_model_info info;

@@ -75,7 +75,7 @@ void check_stdout(const struct common *common)
 		     "place", errno ? strerror(errno) : "it cannot be written");
 }
 
-/* What is wrong with the option that getopt_long() has refused as `why`. */
+/* Says why getopt_long() has refused an option, and exits. */
 __attribute__((noreturn))
 static void refuse_option(const struct common *common, int why, char **argv,
 			  const struct option *options)

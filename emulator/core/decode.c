@@ -143,7 +143,7 @@ static bool misc_is_clean(const uint32_t *words, const struct insn *insn, uint32
 	return true;
 }
 
-/* Limits that are part of the encoding but that no row can say. */
+/* Limits that are part of the encoding and that no row can say. */
 static bool limits_hold(const uint32_t *words, const struct insn *insn, uint32_t numbers)
 {
 	switch (insn->kind) {

@@ -99,7 +99,7 @@ static const uint8_t *take_tile(struct core *core, const struct linear *op, uint
 	return core->scratch->codes;
 }
 
-/* What the zero point of the codes adds to each group's sum. */
+/* The zero point's part of each group's sum. */
 static void sum_activations(struct core *core, const struct linear *op, const int8_t *a,
 			    uint32_t cols)
 {

@@ -22,7 +22,7 @@ static bool is_end(const struct unit *unit, uint64_t word)
 	       unit->stream.words[word] == (uint32_t)FLM_OP_END << FLM_HEAD_OP_LO;
 }
 
-/* How often a LOOP runs; -1 for fault BOUND, -2 for fault OPCODE. */
+/* Trips of a LOOP; -1 for fault BOUND, -2 for fault OPCODE. */
 static int64_t loop_count(const struct core *core, const struct insn *insn)
 {
 	uint64_t class = VALUE(insn, LOOP, CLASS), index = VALUE(insn, LOOP, INDEX);

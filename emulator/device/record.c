@@ -147,7 +147,7 @@ static enum step check_row(struct queue *q)
 	for (unsigned int i = le16toh(row->stop_count); i < FLM_STOP_TOKENS; i++)
 		if (row->stop[i])
 			return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(stop[i]));
-	/* A field of the record, but only the row says whether it matters. */
+	/* A field of the record; the row says whether it matters. */
 	if (generate && !q->job->record.ring.count)
 		return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(ring));
 	return STEP_GOES_ON;

@@ -206,7 +206,7 @@ static uint64_t read_card(const struct card *card, const struct row *row)
 	}
 }
 
-/* What a row reads as, all of its bits. */
+/* The value of a row, all of its bits. */
 static uint64_t read_row(struct card *card, const struct row *row)
 {
 	switch ((enum bank)row->bank) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Which queue runs next. A worker takes a queue and its cores, goes to the slot's next preemption
+ * The choice of the queue that runs next. A worker takes a queue and its cores, goes to the slot's next preemption
  * point without the lock, and gives them back: so the choice is made anew at each point.
  */
 #include "emulator/device/device.h"

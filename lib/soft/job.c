@@ -289,7 +289,7 @@ int soft_submit(struct soft *soft, struct drm_flightllm_submit *args)
 	return 0;
 }
 
-/* What is known of a job now; true when the waiter need not wait any longer. */
+/* Fills in the state of a job; true when the waiter need not wait any longer. */
 static bool look(struct soft_queue *queue, struct drm_flightllm_wait *args)
 {
 	const struct flm_status_page *page = queue->status;

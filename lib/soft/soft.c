@@ -150,7 +150,7 @@ static int dev_query(struct soft *soft, struct drm_flightllm_dev_query *args)
 	return 0;
 }
 
-/* What a closed buffer's handle alone kept alive goes, and contexts let go of the rest. */
+/* Closes a handle; contexts then release the buffers that no job needs any more. */
 static int bo_close(struct soft *soft, const struct drm_gem_close *args)
 {
 	int ret = soft_bo_close(soft, args);
