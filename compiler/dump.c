@@ -38,8 +38,9 @@ static void dump_values(const struct plan *p, bool has_places)
 		if (v->alias)
 			printf(", lies in %s", value_home((struct value *)v)->name);
 		else if (has_places)
-			printf(", %s:0x%x + %u, operators %d to %d", flm_isa_buffer_name(v->at >> 28),
-			       v->at & 0xfffffff, v->pitch, v->first, v->last);
+			printf(", %s:0x%x + %u, operators %d to %d",
+			       flm_isa_buffer_name(v->at >> 28), v->at & 0xfffffff, v->pitch,
+			       v->first, v->last);
 		putchar('\n');
 	}
 }

@@ -123,7 +123,8 @@ static void emit_quant(struct emitter *e, const struct op *op)
 		.mode = FLM_MISC_QUANT, .a = operand_part(e->plan, a), .a_pitch = a->pitch,
 		.c = operand_scales(q), .c_pitch = q->scale_pitch,
 		.out = operand_part(e->plan, q), .out_pitch = q->pitch,
-		.rows = operand_rows(e, op->phase), .cols = operand_cols(e->plan, a), .imm = op->imm,
+		.rows = operand_rows(e, op->phase), .cols = operand_cols(e->plan, a),
+		.imm = op->imm,
 	});
 }
 

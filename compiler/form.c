@@ -23,8 +23,8 @@ void __attribute__((noreturn)) verify_fail(const struct check *c, const char *fo
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	die_with(EXIT_UNVERIFIED, "verification: entry %u, core %u, %s, word %u: %s", c->entry, c->core,
-		 flm_isa_unit_name(c->unit), c->at, text);
+	die_with(EXIT_UNVERIFIED, "verification: entry %u, core %u, %s, word %u: %s", c->entry,
+		 c->core, flm_isa_unit_name(c->unit), c->at, text);
 }
 
 void form_add_term(struct check *c, struct form *f, uint32_t class, uint32_t index,

@@ -18,7 +18,7 @@ void program_bounds(const struct plan *p, uint32_t min[FLM_LENGTHS], uint32_t ma
 	max[FLM_LENGTH_KV] = p->context - 1;
 	min[FLM_LENGTH_KV_END] = 1;
 	max[FLM_LENGTH_KV_END] = p->context;
-	min[FLM_LENGTH_ROWS] = max[FLM_LENGTH_ROWS] = 1;
+	min[FLM_LENGTH_SEQUENCES] = max[FLM_LENGTH_SEQUENCES] = 1;
 	max[FLM_LENGTH_LOGIT_FIRST] = p->chunk;
 	max[FLM_LENGTH_LOGIT_ROWS] = p->chunk;
 	max[FLM_LENGTH_SAMPLE] = 1;

@@ -92,7 +92,8 @@ void insn_expr(struct emitter *e, int word, int number, struct expr v, bool is_a
 		if (e->terms == FLM_TERMS_MAX)
 			die("%s: more than %d terms", e->where, FLM_TERMS_MAX);
 		if (v.term[i].stride < INT32_MIN || v.term[i].stride > INT32_MAX ||
-		    FLM_PUT_TERM(term, OPERAND, number) || FLM_PUT_TERM(term, CLASS, v.term[i].class) ||
+		    FLM_PUT_TERM(term, OPERAND, number) ||
+		    FLM_PUT_TERM(term, CLASS, v.term[i].class) ||
 		    FLM_PUT_TERM(term, INDEX, v.term[i].index))
 			die("%s: a term of %s does not fit (stride %" PRId64 ")", e->where, name,
 			    v.term[i].stride);

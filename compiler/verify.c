@@ -160,7 +160,7 @@ static void check_tokens(struct plan *p)
 			w.lengths[FLM_LENGTH_POS] = w.lengths[FLM_LENGTH_KV] = settings[i].kv;
 			w.lengths[FLM_LENGTH_TOKENS] = settings[i].tokens;
 			w.lengths[FLM_LENGTH_KV_END] = settings[i].kv + settings[i].tokens;
-			w.lengths[FLM_LENGTH_ROWS] = 1;
+			w.lengths[FLM_LENGTH_SEQUENCES] = 1;
 			w.lengths[FLM_LENGTH_LOGIT_ROWS] = settings[i].rows;
 			w.lengths[FLM_LENGTH_SAMPLE] = settings[i].sample;
 			p->watchdog = MAX(p->watchdog, walk_run(&w));
@@ -207,7 +207,8 @@ static void check_lives(struct plan *p, const struct life *lives, int count)
 		const struct life *a = &lives[i];
 
 		if ((a->at & 0xfffffff) + a->bytes > p->card->buffer_bytes[a->at >> 28])
-			die_with(EXIT_UNVERIFIED, "verification: %s lies beyond its buffer", a->name);
+			die_with(EXIT_UNVERIFIED, "verification: %s lies beyond its buffer",
+				 a->name);
 		for (int j = 0; j < i; j++) {
 			const struct life *b = &lives[j];
 

@@ -61,7 +61,7 @@ static int wait_look(struct flightllm_queue *queue, struct drm_flightllm_wait *a
 		/* The count belongs to the job that is running; look twice, it may have changed. */
 		running = le64_to_cpu(READ_ONCE(queue->status->running));
 		dma_rmb();
-		tokens = le32_to_cpu(READ_ONCE(queue->status->tokens));
+		tokens = le32_to_cpu(READ_ONCE(queue->status->made));
 		dma_rmb();
 		if (running == args->seqno &&
 		    running == le64_to_cpu(READ_ONCE(queue->status->running)))

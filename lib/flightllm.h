@@ -236,7 +236,7 @@ const char *flm_end_name(unsigned int end);
 
 struct flm_completion {
 	unsigned int status;		/* enum flm_status of queue.h */
-	unsigned int tokens;
+	unsigned int made;		/* tokens that the job has made so far */
 	unsigned int points;		/* preemption points reached */
 	uint64_t started_us, ended_us;	/* card time */
 	struct {
@@ -248,7 +248,7 @@ struct flm_completion {
 /*
  * Waits until job seqno has ended or, unless tokens is 0, has made `tokens` tokens. timeout_ns
  * counts from now; 0 only looks. Signals do not end the wait. completion (may be NULL) is filled on
- * 0 and -ETIME: tokens always, the rest when status is not 0.
+ * 0 and -ETIME: made always, the rest when status is not 0.
  * -ETIME: not yet. -EINVAL: no such job. -ESTALE: the queue no longer remembers the job; it
  * remembers at least its last 64.
  */

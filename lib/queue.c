@@ -237,7 +237,7 @@ PUBLIC int flm_queue_wait(struct flm_queue *queue, uint64_t seqno, unsigned int 
 		return ret;
 	if (completion)
 		*completion = (struct flm_completion) {
-			.status = wait.status, .tokens = wait.made, .points = wait.points,
+			.status = wait.status, .made = wait.made, .points = wait.points,
 			.started_us = wait.started_us, .ended_us = wait.ended_us,
 			.fault = {
 				.kind = wait.fault.kind, .core = wait.fault.core,

@@ -21,7 +21,7 @@
 #include "lib/internal.h"
 
 /* Places in the job buffer: record and row, then arrays of le32. */
-#define ROW_AT		sizeof(struct flm_job_record)
+#define SEQUENCE_AT		sizeof(struct flm_job_record)
 #define ARRAYS_AT	1024
 
 /* Streaming: the card interrupts for new tokens, but no more often than this. */
@@ -209,7 +209,7 @@ static void write_record(struct flm_session *session, const struct flm_request *
 			 const struct part *part)
 {
 	struct flm_job_record *record = (void *)session->memory;
-	struct flm_row *row = (void *)(session->memory + ROW_AT);
+	struct flm_sequence *sequence = (void *)(session->memory + SEQUENCE_AT);
 	__le32 *pages = (void *)(session->memory + pages_at());
 	__le32 *prompt = (void *)(session->memory + prompt_at(session));
 
@@ -219,8 +219,8 @@ static void write_record(struct flm_session *session, const struct flm_request *
 	for (unsigned int i = 0; i < part->count; i++)
 		prompt[i] = htole32(part->tokens[i]);
 	record->bytes = htole32(sizeof(*record));
-	record->rows = htole32(1);
-	record->row_offset = htole64(ROW_AT);
+	record->sequences = htole32(1);
+	record->sequence_offset = htole64(SEQUENCE_AT);
 	record->prompt.segment = htole16(FLM_SEGMENT_JOB);
 	record->prompt.offset = htole64(prompt_at(session));
 	record->ring.segment = htole16(FLM_SEGMENT_JOB);
@@ -237,21 +237,21 @@ static void write_record(struct flm_session *session, const struct flm_request *
 		record->notify_tokens = htole32(1);
 		record->notify_ms = htole32(NOTIFY_MS);
 	}
-	row->position = htole32(part->first_position);
-	row->kv_length = htole32(part->first_position);
-	row->prompt = htole32(part->count);
-	row->generate = htole32(part->generate);
-	row->page_segment = htole16(FLM_SEGMENT_JOB);
-	row->page_count = htole32(session->pages);
-	row->page_offset = htole64(pages_at());
-	row->temperature = htole32(float_bits(request->sampler.temperature));
-	row->top_k = htole32(request->sampler.top_k);
-	row->top_p = htole32(float_bits(request->sampler.top_p));
-	row->min_p = htole32(float_bits(request->sampler.min_p));
-	row->seed = htole64(request->sampler.seed);
-	row->stop_count = htole16(request->stop_count);
+	sequence->position = htole32(part->first_position);
+	sequence->kv_length = htole32(part->first_position);
+	sequence->prompt = htole32(part->count);
+	sequence->generate = htole32(part->generate);
+	sequence->page_segment = htole16(FLM_SEGMENT_JOB);
+	sequence->page_count = htole32(session->pages);
+	sequence->page_offset = htole64(pages_at());
+	sequence->temperature = htole32(float_bits(request->sampler.temperature));
+	sequence->top_k = htole32(request->sampler.top_k);
+	sequence->top_p = htole32(float_bits(request->sampler.top_p));
+	sequence->min_p = htole32(float_bits(request->sampler.min_p));
+	sequence->seed = htole64(request->sampler.seed);
+	sequence->stop_count = htole16(request->stop_count);
 	for (unsigned int i = 0; i < request->stop_count; i++)
-		row->stop[i] = htole32(request->stop[i]);
+		sequence->stop[i] = htole32(request->stop[i]);
 }
 
 static int fault_text(const struct flm_completion *done)
@@ -336,9 +336,9 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 			return ret;
 		if (!first) {
 			first = now_ns();
-			first_seen = done.tokens;
+			first_seen = done.made;
 		}
-		is_cut = hand_over(session, request, part, &seen, done.tokens);
+		is_cut = hand_over(session, request, part, &seen, done.made);
 	}
 	if (is_cut)
 		flm_queue_stop(session->queue, seqno);
@@ -356,7 +356,7 @@ static int run_part(struct flm_session *session, const struct flm_request *reque
 		return flm_fail(-ECANCELED, "the job did not end and its queue was reset; begin a new "
 				"session, and see 'dmesg'");
 	if (!is_cut)
-		hand_over(session, request, part, &seen, done.tokens);
+		hand_over(session, request, part, &seen, done.made);
 	part->tokens_made = seen;
 	part->points = done.points;
 	part->end = is_cut || done.status == FLM_STATUS_STOPPED ? FLM_END_STOPPED :

@@ -53,7 +53,8 @@ check() {
 }
 
 # Tables of rows are macros of declarations that each reader expands to the columns it needs.
-rows=COMPLEX_MACRO,MACRO_ARG_UNUSED,MACRO_ARG_REUSE,TRAILING_SEMICOLON,MULTISTATEMENT_MACRO_USE_DO_WHILE
+# The tag of a struct is no expression to be put in parentheses.
+rows=MACRO_ARG_PRECEDENCE,COMPLEX_MACRO,MACRO_ARG_UNUSED,MACRO_ARG_REUSE,TRAILING_SEMICOLON,MULTISTATEMENT_MACRO_USE_DO_WHILE
 # BIT() and static_assert() are the kernel's own; contracts compile in userspace too, where an
 # assertion stands on the line under its struct. A layout's assertion is _Static_assert.
 contracts=$rows,BIT_MACRO,LINE_SPACING,CAMELCASE

@@ -111,8 +111,10 @@ static void print_stream(const struct dis *dis, const uint32_t *words, uint32_t 
 		if (!strcmp(text, "end"))
 			depth -= depth > 0;
 		if (dis->json)
-			json_array_append_new(dis->json, json_pack("{s:i, s:s, s:I, s:s}", "entry",
-				entry, "unit", flm_isa_unit_name(unit), "word", (json_int_t)at, "text", text));
+			json_array_append_new(dis->json,
+					      json_pack("{s:i, s:s, s:I, s:s}", "entry", entry,
+							"unit", flm_isa_unit_name(unit), "word",
+							(json_int_t)at, "text", text));
 		else
 			printf("%6u  %*s%s\n", at, 2 * depth, "", text);
 		if (!strncmp(text, "loop ", 5))

@@ -214,7 +214,8 @@ static bool add_terms(const uint32_t *terms, unsigned int count, const struct sh
 	unsigned int i;
 
 	for (i = 0; i < count; i++, terms += 2) {
-		unsigned int number = FLM_GET_TERM(terms, OPERAND), index = FLM_GET_TERM(terms, INDEX);
+		unsigned int number = FLM_GET_TERM(terms, OPERAND);
+		unsigned int index = FLM_GET_TERM(terms, INDEX);
 		uint32_t source;
 
 		if (terms[0] & 0xfffff || shape->operand_of[number] < 0)
@@ -238,7 +239,8 @@ static bool add_terms(const uint32_t *terms, unsigned int count, const struct sh
 		default:
 			return false;
 		}
-		insn->value[shape->operand_of[number]].offset += (int64_t)(int32_t)terms[1] * source;
+		insn->value[shape->operand_of[number]].offset +=
+			(int64_t)(int32_t)terms[1] * source;
 		*numbers |= 1u << number;
 	}
 	return true;

@@ -58,19 +58,19 @@ static void make_pass(struct card *card, struct queue *q, struct exec_pass *pass
 	pass->space = &q->space;
 	pass->cores = q->cores;
 	pass->pages = job->pages;
-	pass->page_count = le32toh(job->row.page_count);
-	pass->kv_start = le32toh(job->row.kv_length);
+	pass->page_count = le32toh(job->sequence.page_count);
+	pass->kv_start = le32toh(job->sequence.kv_length);
 	pass->watchdog = job->watchdog;
 	pass->abort = &q->abort;
 	for (unsigned int u = 0; u < FLM_UNITS; u++)
 		pass->streams[u] = (struct exec_stream) {
 			job->words[entry][u], job->counts[entry][u] };
-	pass->lengths[FLM_LENGTH_POS] = le32toh(job->row.position) + job->fed;
+	pass->lengths[FLM_LENGTH_POS] = le32toh(job->sequence.position) + job->fed;
 	pass->lengths[FLM_LENGTH_TOKENS] = tokens;
-	pass->lengths[FLM_LENGTH_KV] = le32toh(job->row.kv_length) + job->fed;
+	pass->lengths[FLM_LENGTH_KV] = le32toh(job->sequence.kv_length) + job->fed;
 	pass->lengths[FLM_LENGTH_KV_END] = pass->lengths[FLM_LENGTH_KV] + tokens;
 	pass->lengths[FLM_LENGTH_GENERATE] = job->generate - job->made;
-	pass->lengths[FLM_LENGTH_ROWS] = 1;
+	pass->lengths[FLM_LENGTH_SEQUENCES] = 1;
 	pass->lengths[FLM_LENGTH_SAMPLE] = job->generate && job->fed + tokens >= job->prompt;
 	for (unsigned int i = 0; i < FLM_USER_LENGTHS; i++)
 		pass->lengths[FLM_LENGTH_USER + i] = le32toh(r->user[i]);
@@ -89,11 +89,11 @@ static void make_pass(struct card *card, struct queue *q, struct exec_pass *pass
 	pass->logits.count = le32toh(r->logits_count);
 	pass->logits.stride = le32toh(r->logits_stride);
 	wanted_rows(job, pass);
-	pass->sampler.temperature = job_float(job->row.temperature);
-	pass->sampler.top_k = le32toh(job->row.top_k);
-	pass->sampler.top_p = job_float(job->row.top_p);
-	pass->sampler.min_p = job_float(job->row.min_p);
-	pass->sampler.seed = le64toh(job->row.seed);
+	pass->sampler.temperature = job_float(job->sequence.temperature);
+	pass->sampler.top_k = le32toh(job->sequence.top_k);
+	pass->sampler.top_p = job_float(job->sequence.top_p);
+	pass->sampler.min_p = job_float(job->sequence.min_p);
+	pass->sampler.seed = le64toh(job->sequence.seed);
 }
 
 /* The ids of the pass: prompt from memory, or the last token made. */
@@ -179,7 +179,7 @@ static enum step hand_out(struct card *card, struct queue *q,
 	q->work.value = job->made;
 	q->work.step_tokens = 1;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	slot_store32(card, q, __builtin_offsetof(struct flm_status_page, tokens), job->made);
+	slot_store32(card, q, __builtin_offsetof(struct flm_status_page, made), job->made);
 	return STEP_GOES_ON;
 }
 
@@ -205,15 +205,15 @@ static enum step ended(struct queue *q, unsigned int status)
 
 static bool is_stop_token(const struct job *job)
 {
-	for (unsigned int i = 0; i < le16toh(job->row.stop_count); i++)
-		if (le32toh(job->row.stop[i]) == job->token)
+	for (unsigned int i = 0; i < le16toh(job->sequence.stop_count); i++)
+		if (le32toh(job->sequence.stop[i]) == job->token)
 			return true;
 	return false;
 }
 
 static bool fits(const struct job *job, const struct exec_pass *pass)
 {
-	uint32_t pages = le32toh(job->row.page_count);
+	uint32_t pages = le32toh(job->sequence.page_count);
 
 	return !pages || pass->lengths[FLM_LENGTH_KV_END] <= (uint64_t)pages * FLM_PAGE;
 }

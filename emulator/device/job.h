@@ -13,14 +13,14 @@
 
 struct job {
 	struct flm_job_record record;
-	struct flm_row row;
+	struct flm_sequence sequence;
 	struct flm_program *program;	/* header alone */
 	uint32_t *words[2][FLM_UNITS];	/* entries 0 and 1, host order */
 	uint32_t counts[2][FLM_UNITS];
 	uint32_t *pages;
 	unsigned int core;		/* the lowest of the queue's: whose table it reads */
 	uint64_t watchdog;
-	uint32_t prompt, generate, chunk;	/* of row and program */
+	uint32_t prompt, generate, chunk;	/* of sequence and program */
 	uint32_t fed;			/* prompt tokens fed, then generated ones too */
 	uint32_t made;			/* tokens generated */
 	uint32_t token;			/* the last of them */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * A job is taken apart: everything it is described by (record, row, page list, program header,
+ * A job is taken apart: everything it is described by (record, sequence, page list, program header,
  * streams) is copied, and the copies are checked, in the order of SPEC.md ("Beginning").
  */
 #include <endian.h>
@@ -9,8 +9,8 @@
 
 #include "emulator/device/job.h"
 
-/* Where the word of fault SLOT counts from: slot, record, row, program. */
-enum { AT_SLOT = 0, AT_RECORD = 256, AT_ROW = 512, AT_PROGRAM = 1024 };
+/* Where the word of fault SLOT counts from: slot, record, sequence, program. */
+enum { AT_SLOT = 0, AT_RECORD = 256, AT_SEQUENCE = 512, AT_PROGRAM = 1024 };
 
 #define WATCHDOG_DEFAULT	(1ull << 32)
 #define FETCH_BYTES		(256u << 10)	/* between two looks whether the job is given up */
@@ -43,7 +43,7 @@ enum step job_fetch(struct queue *q, unsigned int segment, uint64_t offset, void
 
 #define SLOT_WORD(field)	(AT_SLOT + __builtin_offsetof(struct flm_slot, field))
 #define RECORD_WORD(field)	(AT_RECORD + __builtin_offsetof(struct flm_job_record, field))
-#define ROW_WORD(field)		(AT_ROW + __builtin_offsetof(struct flm_row, field))
+#define SEQUENCE_WORD(field) (AT_SEQUENCE + __builtin_offsetof(struct flm_sequence, field))
 #define PROGRAM_WORD(field)	(AT_PROGRAM + __builtin_offsetof(struct flm_program, field))
 
 static bool is_zero(const void *memory, size_t bytes)
@@ -67,10 +67,10 @@ static enum step check_record(struct queue *q)
 	for (unsigned int i = 0; i < FLM_USER_LENGTHS; i++)
 		if (le32toh(r->user[i]) > FLM_VALUE_MAX)
 			return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(user[i]));
-	if (le32toh(r->rows) != 1)
-		return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(rows));
-	if (le64toh(r->row_offset) % 64)
-		return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(row_offset));
+	if (le32toh(r->sequences) != 1)
+		return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(sequences));
+	if (le64toh(r->sequence_offset) % 64)
+		return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(sequence_offset));
 	if (r->prompt.n || r->prompt.count || le64toh(r->prompt.offset) % 4)
 		return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(prompt));
 	if (r->ring.n || le64toh(r->ring.offset) % 4)
@@ -111,43 +111,43 @@ static bool is_fraction(float value)
 	return value >= 0 && value <= 1;
 }
 
-static enum step check_row(struct queue *q)
+static enum step check_sequence(struct queue *q)
 {
-	const struct flm_row *row = &q->job->row;
-	uint64_t position = le32toh(row->position), kv = le32toh(row->kv_length);
-	uint64_t prompt = le32toh(row->prompt), generate = le32toh(row->generate);
-	float temperature = job_float(row->temperature);
+	const struct flm_sequence *sequence = &q->job->sequence;
+	uint64_t position = le32toh(sequence->position), kv = le32toh(sequence->kv_length);
+	uint64_t prompt = le32toh(sequence->prompt), generate = le32toh(sequence->generate);
+	float temperature = job_float(sequence->temperature);
 
 	if (position > FLM_VALUE_MAX)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(position));
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(position));
 	if (kv > FLM_VALUE_MAX)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(kv_length));
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(kv_length));
 	if (prompt > FLM_VALUE_MAX || (!prompt && generate))
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(prompt));
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(prompt));
 	if (position + prompt + generate > FLM_VALUE_MAX || kv + prompt + generate > FLM_VALUE_MAX)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(generate));
-	if (le16toh(row->stop_count) > FLM_STOP_TOKENS)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(stop_count));
-	if (le32toh(row->page_count) > FLM_VALUE_MAX / FLM_PAGE + 1)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(page_count));
-	if (le64toh(row->page_offset) % 4)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(page_offset));
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(generate));
+	if (le16toh(sequence->stop_count) > FLM_STOP_TOKENS)
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(stop_count));
+	if (le32toh(sequence->page_count) > FLM_VALUE_MAX / FLM_PAGE + 1)
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(page_count));
+	if (le64toh(sequence->page_offset) % 4)
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(page_offset));
 	if (!(temperature >= 0 && temperature <= 100))
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(temperature));
-	if (!is_fraction(job_float(row->top_p)))
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(top_p));
-	if (!is_fraction(job_float(row->min_p)))
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(min_p));
-	if (row->mask)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(mask));
-	if (row->adapter)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(adapter));
-	if (row->reserved)
-		return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(reserved));
-	for (unsigned int i = le16toh(row->stop_count); i < FLM_STOP_TOKENS; i++)
-		if (row->stop[i])
-			return slot_fault(q, FLM_FAULT_SLOT, ROW_WORD(stop[i]));
-	/* A field of the record; the row says whether it matters. */
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(temperature));
+	if (!is_fraction(job_float(sequence->top_p)))
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(top_p));
+	if (!is_fraction(job_float(sequence->min_p)))
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(min_p));
+	if (sequence->mask)
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(mask));
+	if (sequence->adapter)
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(adapter));
+	if (sequence->reserved)
+		return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(reserved));
+	for (unsigned int i = le16toh(sequence->stop_count); i < FLM_STOP_TOKENS; i++)
+		if (sequence->stop[i])
+			return slot_fault(q, FLM_FAULT_SLOT, SEQUENCE_WORD(stop[i]));
+	/* A field of the record, but only the sequence says whether it matters. */
 	if (generate && !q->job->record.ring.count)
 		return slot_fault(q, FLM_FAULT_SLOT, RECORD_WORD(ring));
 	return STEP_GOES_ON;
@@ -221,7 +221,7 @@ static enum step load_streams(struct queue *q, unsigned int segment, uint64_t at
 static enum step load_pages(struct queue *q)
 {
 	struct job *job = q->job;
-	uint32_t count = le32toh(job->row.page_count);
+	uint32_t count = le32toh(job->sequence.page_count);
 	enum step step;
 
 	if (!count)
@@ -229,7 +229,7 @@ static enum step load_pages(struct queue *q)
 	job->pages = calloc(count, sizeof(*job->pages));
 	if (!job->pages)
 		return slot_fault(q, FLM_FAULT_INTERNAL, 0);
-	step = job_fetch(q, le16toh(job->row.page_segment), le64toh(job->row.page_offset),
+	step = job_fetch(q, le16toh(job->sequence.page_segment), le64toh(job->sequence.page_offset),
 			 job->pages, 4ull * count, FLM_RIGHT_R);
 	for (uint32_t i = 0; i < count; i++)
 		job->pages[i] = le32toh(job->pages[i]);
@@ -268,12 +268,12 @@ enum step job_begin(struct queue *q, const struct flm_slot *slot)
 	if (step == STEP_GOES_ON)
 		step = check_record(q);
 	if (step == STEP_GOES_ON)
-		step = job_fetch(q, records, le64toh(job->record.row_offset), &job->row,
-				 sizeof(job->row), FLM_RIGHT_R);
-	job->prompt = le32toh(job->row.prompt);
-	job->generate = le32toh(job->row.generate);
+		step = job_fetch(q, records, le64toh(job->record.sequence_offset), &job->sequence,
+				 sizeof(job->sequence), FLM_RIGHT_R);
+	job->prompt = le32toh(job->sequence.prompt);
+	job->generate = le32toh(job->sequence.generate);
 	if (step == STEP_GOES_ON)
-		step = check_row(q);
+		step = check_sequence(q);
 	if (step == STEP_GOES_ON)
 		step = load_pages(q);
 	if (step == STEP_GOES_ON)

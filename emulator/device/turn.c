@@ -25,7 +25,7 @@ static enum step slot_begin(struct card *card, struct queue *q)
 	q->flags = le32toh(slot.flags);
 	q->running = le64toh(slot.seqno);
 	/* A host that reads running, tokens, running sees a count of the job that it has read. */
-	STORE32(tokens, 0);
+	STORE32(made, 0);
 	STORE64(running, q->running);
 	op = q->flags & FLM_SLOT_OP_MASK;
 	if (q->flags & ~(FLM_SLOT_OP_MASK | FLM_SLOT_INTERRUPT) ||

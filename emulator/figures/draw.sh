@@ -238,7 +238,7 @@ completion() {
 	phase 150 50 110 $card "ST, logits"
 	phase 280 95 80 $card "token"
 	phase 365 140 105 $card "row i"
-	phase 480 185 185 $card "seqno, head, tokens .."
+	phase 480 185 185 $card "seqno, head, made .."
 	wave $ink 145,254 725,254 725,232 733,232 733,254 955,254
 	phase 750 275 66 $host "wakes"
 	phase 825 275 135 $host "seqno, row i"
@@ -254,7 +254,7 @@ completion() {
 value (tokens) at $(at flm_done value), fault at $(at flm_done fault), points at $(at flm_done points)."
 	text 145 386 "Status page: armed at $(at flm_status_page armed), head at $(at flm_status_page head), \
 seqno at $(at flm_status_page seqno), running (now 0) at $(at flm_status_page running), \
-tokens at $(at flm_status_page tokens),"
+made at $(at flm_status_page made),"
 	text 145 404 "generation (now 0) at $(at flm_status_page generation). The message goes only if the slot has \
 FLM_SLOT_INTERRUPT."
 	finish

@@ -317,7 +317,7 @@ static bool look(struct soft_queue *queue, struct drm_flightllm_wait *args)
 	args->status = DRM_FLIGHTLLM_STATUS_RUNNING;
 	args->made = 0;
 	if (le64toh(__atomic_load_n(&page->running, __ATOMIC_ACQUIRE)) == args->seqno)
-		args->made = le32toh(__atomic_load_n(&page->tokens, __ATOMIC_ACQUIRE));
+		args->made = le32toh(__atomic_load_n(&page->made, __ATOMIC_ACQUIRE));
 	return args->tokens && args->made >= args->tokens;
 }
 

@@ -39,7 +39,8 @@ static void print_instructions(FILE *to)
 #define INSN(name, op, mode, words, mnemonic, meaning) \
 	fprintf(to, "\n**%s** `%s`: operation 0x%x, mode %d, %d words:\n%s\n\n", #name, mnemonic, \
 		op, mode, words, meaning); \
-	fputs("| operand | word | bits | kind | number | meaning |\n|---|---|---|---|---|---|\n", to);
+	fputs("| operand | word | bits | kind | number | meaning |\n" \
+	      "|---|---|---|---|---|---|\n", to);
 #define FLAG(insn, name, bit, meaning) \
 	fprintf(to, "| %s | 0 | %d | flag | | %s |\n", #name, bit, meaning);
 #define OPND(insn, name, word, high, low, meaning) \
@@ -77,8 +78,8 @@ static void print_operations(FILE *to)
 /* Structures: what follows is for the rows of structs.awk, one macro for each form of a row. */
 
 #define ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
-#define MEMBER(tag, name) (((struct tag *)0)->name)
-#define OFFSET(tag, name) ((int)offsetof(struct tag, name))
+#define MEMBER(tag, field) (((struct tag *)0)->field)
+#define OFFSET(tag, field) ((int)offsetof(struct tag, field))
 
 static const char *kind_of(const char *type)
 {

@@ -199,7 +199,7 @@ static int64_t pass_run(struct loaded *l, unsigned int entry, const uint32_t *to
 	pass.lengths[FLM_LENGTH_POS] = pass.lengths[FLM_LENGTH_KV] = l->kv;
 	pass.lengths[FLM_LENGTH_TOKENS] = count;
 	pass.lengths[FLM_LENGTH_KV_END] = l->kv + count;
-	pass.lengths[FLM_LENGTH_ROWS] = 1;
+	pass.lengths[FLM_LENGTH_SEQUENCES] = 1;
 	pass.lengths[FLM_LENGTH_LOGIT_ROWS] = every ? count - sample : 0;
 	pass.lengths[FLM_LENGTH_SAMPLE] = sample;
 	pass.tokens = tokens;

@@ -226,7 +226,7 @@ static void turn_bits(struct attempt *a, uint8_t *memory)
 		uint32_t where = roll(a, 20), at;
 
 		at = where ? where < 3 ? roll(a, 800) : between(a, 800, 6000) :
-		     roll(a, 2) ? JOB_RECORD + roll(a, 256) : JOB_ROW + roll(a, 128);
+		     roll(a, 2) ? JOB_RECORD + roll(a, 256) : JOB_SEQUENCE + roll(a, 128);
 		memory[at] ^= 1u << roll(a, 8);
 	}
 }

@@ -389,7 +389,7 @@ static const struct {
 	{ JOB_RECORD + 4, 4, 1, 0xffffffff, SLOT, 260 },	/* flags */
 	{ JOB_RECORD + 12, 4, 0x1000000, 0xffffffff, SLOT, 268 },	/* a length register */
 	{ JOB_RECORD + 36, 4, 2, 0xffffffff, SLOT, 292 },	/* rows */
-	{ JOB_RECORD + 40, 1, 1, 63, SLOT, 296 },		/* row_offset */
+	{ JOB_RECORD + 40, 1, 1, 63, SLOT, 296 },		/* sequence_offset */
 	{ JOB_RECORD + 50, 2, 1, 0xffff, SLOT, 304 },		/* prompt */
 	{ JOB_RECORD + 66, 2, 1, 0xffff, SLOT, 320 },		/* ring */
 	{ JOB_RECORD + 82, 2, 65, 0xffff, SLOT, 336 },		/* top */
@@ -397,17 +397,17 @@ static const struct {
 	{ JOB_RECORD + 140, 4, 1, 0xffffffff, SLOT, 384 },	/* mask */
 	{ JOB_RECORD + 160, 4, 1, 0xffffffff, SLOT, 416 },	/* group */
 	{ JOB_RECORD + 252, 4, 1, 0xffffffff, SLOT, 424 },	/* reserved */
-	{ JOB_ROW, 4, 0x1000000, 0xffffffff, SLOT, 512 },	/* position */
-	{ JOB_ROW + 4, 4, 0x1000000, 0xffffffff, SLOT, 516 },	/* kv_length */
-	{ JOB_ROW + 8, 4, 0x1000000, 0xffffffff, SLOT, 520 },	/* prompt */
-	{ JOB_ROW + 12, 4, 0xffffff, 0xffffffff, SLOT, 524 },	/* generate */
-	{ JOB_ROW + 18, 2, 17, 0xffff, SLOT, 530 },		/* stop_count */
-	{ JOB_ROW + 20, 4, 262146, 0xffffffff, SLOT, 532 },	/* page_count */
-	{ JOB_ROW + 32, 4, 0x42c80001, 0x7fffffff, SLOT, 544 },	/* temperature */
-	{ JOB_ROW + 40, 4, 0x3f800001, 0x7fffffff, SLOT, 552 },	/* top_p */
-	{ JOB_ROW + 56, 4, 1, 0xffffffff, SLOT, 568 },		/* mask */
-	{ JOB_ROW + 60, 2, 1, 0xffff, SLOT, 572 },		/* adapter */
-	{ JOB_ROW + 72, 4, 1, 0xffffffff, SLOT, 584 },		/* a stop token */
+	{ JOB_SEQUENCE, 4, 0x1000000, 0xffffffff, SLOT, 512 },	/* position */
+	{ JOB_SEQUENCE + 4, 4, 0x1000000, 0xffffffff, SLOT, 516 },	/* kv_length */
+	{ JOB_SEQUENCE + 8, 4, 0x1000000, 0xffffffff, SLOT, 520 },	/* prompt */
+	{ JOB_SEQUENCE + 12, 4, 0xffffff, 0xffffffff, SLOT, 524 },	/* generate */
+	{ JOB_SEQUENCE + 18, 2, 17, 0xffff, SLOT, 530 },		/* stop_count */
+	{ JOB_SEQUENCE + 20, 4, 262146, 0xffffffff, SLOT, 532 },	/* page_count */
+	{ JOB_SEQUENCE + 32, 4, 0x42c80001, 0x7fffffff, SLOT, 544 },	/* temperature */
+	{ JOB_SEQUENCE + 40, 4, 0x3f800001, 0x7fffffff, SLOT, 552 },	/* top_p */
+	{ JOB_SEQUENCE + 56, 4, 1, 0xffffffff, SLOT, 568 },		/* mask */
+	{ JOB_SEQUENCE + 60, 2, 1, 0xffff, SLOT, 572 },		/* adapter */
+	{ JOB_SEQUENCE + 72, 4, 1, 0xffffffff, SLOT, 584 },		/* a stop token */
 };
 
 static void make_field(struct attempt *a)

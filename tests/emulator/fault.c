@@ -208,14 +208,14 @@ static void internal(void)
 {
 	struct bench b;
 	struct rig *r = begin(&b, NULL);
-	struct flm_row *row = (void *)(r->job + 256);
+	struct flm_sequence *sequence = (void *)(r->job + 256);
 	uint32_t *list = bench_alloc(&b, 4 * PAGES);
 	const struct flm_done *done;
 	struct rlimit usual, none;
 
 	bench_bind(&b, r, 2, FLM_REGION_HOST, bus(&b, list), 4 * PAGES, FLM_RIGHT_R);
-	row->page_segment = htole16(2);
-	row->page_count = htole32(PAGES);
+	sequence->page_segment = htole16(2);
+	sequence->page_count = htole32(PAGES);
 	ok(le32toh(bench_run(&b, r)->status) == FLM_STATUS_DONE, "a job with a long page list runs");
 	if (getrlimit(RLIMIT_DATA, &usual))
 		err(1, "getrlimit");

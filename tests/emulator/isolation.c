@@ -402,7 +402,7 @@ static void every_road(void)
 	scene_open(&s, "tiny", 0);
 	put_inputs(s.inputs);
 	for (size_t i = 0; i < sizeof(roads) / sizeof(roads[0]); i++) {
-		struct flm_row *row = (void *)(s.victim->job + 256);
+		struct flm_sequence *sequence = (void *)(s.victim->job + 256);
 		const struct flm_done *done;
 		uint64_t zero;
 		bool dirty;
@@ -410,9 +410,9 @@ static void every_road(void)
 		bench_program(s.victim, 2, roads[i].program);
 		put_job(s.victim, 1, 1);
 		/* Page 0 alone; the list is the zero behind the prompt. */
-		row->page_segment = htole16(1);
-		row->page_count = htole32(1);
-		row->page_offset = htole64(8192);
+		sequence->page_segment = htole16(1);
+		sequence->page_count = htole32(1);
+		sequence->page_offset = htole64(8192);
 		done = bench_run(&s.b, s.victim);
 		dirty = le32toh(done->status) == FLM_STATUS_DONE && dump(&s, s.witness, 1) &&
 			is_dirty(&s, &roads[i]);
@@ -453,7 +453,7 @@ static bool run_registers(struct scene *s, struct rig *r, bool are_set)
 {
 	struct flm_job_record *record = (void *)r->job;
 	struct flm_program *program = (void *)r->program;
-	struct flm_row *row = (void *)(r->job + 256);
+	struct flm_sequence *sequence = (void *)(r->job + 256);
 	char text[4096];
 
 	registers_program(text, sizeof(text));
@@ -465,8 +465,8 @@ static bool run_registers(struct scene *s, struct rig *r, bool are_set)
 			program->core[c][i] = htole32(are_set ? 100 + i : 0);
 	for (unsigned int i = 0; are_set && i < 7; i++)
 		record->user[i] = htole32(200 + i);
-	row->position = htole32(are_set ? 50 : 0);
-	row->kv_length = htole32(are_set ? 60 : 0);
+	sequence->position = htole32(are_set ? 50 : 0);
+	sequence->kv_length = htole32(are_set ? 60 : 0);
 	return le32toh(bench_run(&s->b, r)->status) == FLM_STATUS_DONE;
 }
 

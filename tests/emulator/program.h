@@ -109,15 +109,15 @@ static inline void program_write(void *at, unsigned int cores, const char *text)
 static inline void program_job(void *at, uint32_t prompt)
 {
 	struct flm_job_record *record = at;
-	struct flm_row *row = (void *)((uint8_t *)at + 256);
+	struct flm_sequence *sequence = (void *)((uint8_t *)at + 256);
 	uint32_t *ids = (void *)((uint8_t *)at + 4096);
 
 	record->bytes = htole32(256);
-	record->rows = htole32(1);
-	record->row_offset = htole64(256);
+	record->sequences = htole32(1);
+	record->sequence_offset = htole64(256);
 	record->prompt.segment = htole16(1);
 	record->prompt.offset = htole64(4096);
-	row->prompt = htole32(prompt);
+	sequence->prompt = htole32(prompt);
 	for (uint32_t i = 0; i < prompt && i < 8192; i++)
 		ids[i] = htole32(i);
 }

@@ -192,14 +192,14 @@ static void start(struct bench *b, struct rig *r, uint32_t tokens)
 {
 	struct flm_slot slot = bench_slot(r);
 
-	((struct flm_row *)(void *)(r->job + 256))->generate = htole32(tokens);
+	((struct flm_sequence *)(void *)(r->job + 256))->generate = htole32(tokens);
 	slot.max_points = htole32(tokens + 1);
 	bench_post(b, r, &slot);
 }
 
 static uint32_t made(struct rig *r)
 {
-	return le32toh(__atomic_load_n(&r->status->tokens, __ATOMIC_ACQUIRE));
+	return le32toh(__atomic_load_n(&r->status->made, __ATOMIC_ACQUIRE));
 }
 
 static void wait_made(struct rig *r, uint32_t tokens)

@@ -19,7 +19,7 @@ static struct flm_job_record *record_of(struct rig *r)
 	return (void *)r->job;
 }
 
-static struct flm_row *row_of(struct rig *r)
+static struct flm_sequence *sequence_of(struct rig *r)
 {
 	return (void *)(r->job + 256);
 }
@@ -36,7 +36,7 @@ static void sampling_job(struct rig *r, uint32_t cores, uint32_t generate)
 	record_of(r)->ring.segment = htole16(1);
 	record_of(r)->ring.offset = htole64(RING);
 	record_of(r)->ring.count = htole32(8);
-	row_of(r)->generate = htole32(generate);
+	sequence_of(r)->generate = htole32(generate);
 }
 
 /* ---- Fields ---- */
@@ -173,7 +173,7 @@ static void fields(struct bench *b)
 	   "registers at both bounds are inside them");
 	sampling_job(r, 1, 4);
 	record_of(r)->ring.count = 0;
-	row_of(r)->stop_count = htole16(17);
+	sequence_of(r)->stop_count = htole16(17);
 	done = bench_run(b, r);
 	ok(done->fault == FLM_FAULT_SLOT && le32toh(done->word) == 530,
 	   "a ring of no tokens is found after the row: 17 stop tokens, word 530 (%u)",
@@ -348,26 +348,26 @@ static void tokens(struct bench *b)
 		   top[20].id == htole32(11) && ((uint32_t *)top)[80] == 0xeeeeeeee,
 	   "absent ones are marked; two lists, and not more");
 	ok(reg(b, FLM_REG_COUNT_TOKENS, 8) - tokens_before == 11 &&
-	   le32toh(r->status->tokens) == 11, "they are counted");
-	row_of(r)->stop_count = htole16(2);
-	row_of(r)->stop[0] = htole32(99);
-	row_of(r)->stop[1] = htole32(11);
+	   le32toh(r->status->made) == 11, "they are counted");
+	sequence_of(r)->stop_count = htole16(2);
+	sequence_of(r)->stop[0] = htole32(99);
+	sequence_of(r)->stop[1] = htole32(11);
 	done = bench_run(b, r);
 	ok(le32toh(done->status) == FLM_STATUS_STOP_TOKEN && le32toh(done->value) == 1,
 	   "a stop token ends the job and counts");
 	sampling_job(r, 1, 100);
-	row_of(r)->kv_length = htole32(60);
-	row_of(r)->page_count = htole32(2);
-	row_of(r)->page_segment = htole16(1);
+	sequence_of(r)->kv_length = htole32(60);
+	sequence_of(r)->page_count = htole32(2);
+	sequence_of(r)->page_segment = htole16(1);
 	done = bench_run(b, r);
 	ok(le32toh(done->status) == FLM_STATUS_KV_FULL && le32toh(done->value) == 64 &&
 	   le32toh(done->points) == 64, "two pages from position 60: KV_FULL after 64 tokens (%u)",
 	   le32toh(done->value));
-	row_of(r)->kv_length = htole32(124);
+	sequence_of(r)->kv_length = htole32(124);
 	done = bench_run(b, r);
 	ok(le32toh(done->status) == FLM_STATUS_KV_FULL && !done->value && !done->points,
 	   "a prompt that does not fit: nothing happened");
-	row_of(r)->page_segment = htole16(9);
+	sequence_of(r)->page_segment = htole16(9);
 	done = bench_run(b, r);
 	ok(done->fault == FLM_FAULT_SEGMENT && le32toh(done->segment) == 9,
 	   "no page list: SEGMENT");
@@ -404,7 +404,7 @@ static void stops(struct bench *b)
 		slot.max_points = htole32(1000000);
 		bench_post(b, r, &slot);
 	}
-	while (le32toh(__atomic_load_n(&r->status->tokens, __ATOMIC_ACQUIRE)) < 20 &&
+	while (le32toh(__atomic_load_n(&r->status->made, __ATOMIC_ACQUIRE)) < 20 &&
 	       seconds() < end)
 		;
 	__atomic_store_n(&r->status->stop, htole64(2), __ATOMIC_RELEASE);
@@ -428,8 +428,8 @@ static void counts(struct bench *b)
 
 	sampling_job(r, 1, 4);
 	memcpy(r->job + 32768, r->job, 256 + 128);
-	((struct flm_job_record *)(void *)(r->job + 32768))->row_offset = htole64(32768 + 256);
-	((struct flm_row *)(void *)(r->job + 32768 + 256))->generate = 0;
+	((struct flm_job_record *)(void *)(r->job + 32768))->sequence_offset = htole64(32768 + 256);
+	((struct flm_sequence *)(void *)(r->job + 32768 + 256))->generate = 0;
 	while (seconds() < end || ((!seen[0] || !seen[1]) && seconds() < last)) {
 		for (unsigned int i = 0; i < 16; i++) {
 			struct flm_slot slot = bench_slot(r);
@@ -440,7 +440,7 @@ static void counts(struct bench *b)
 		}
 		while (le32toh(__atomic_load_n(&r->status->head, __ATOMIC_ACQUIRE)) != r->tail) {
 			uint64_t job = __atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE);
-			uint32_t tokens = __atomic_load_n(&r->status->tokens, __ATOMIC_ACQUIRE);
+			uint32_t tokens = __atomic_load_n(&r->status->made, __ATOMIC_ACQUIRE);
 
 			if (!job || __atomic_load_n(&r->status->running, __ATOMIC_ACQUIRE) != job)
 				continue;
@@ -512,7 +512,7 @@ static void logits(struct bench *b)
 			      "\n@ld\nld seg=1 off=49152 dst=act:8192 rows=1/1 bytes=64/64 "
 			      "release=st\n@st\nst.logits rows=4/4 cols=4/4 src=act:8192 "
 			      "src_pitch=16 wait=ld");
-		row_of(r)->prompt = htole32(4);
+		sequence_of(r)->prompt = htole32(4);
 		record_of(r)->logits_mode = rows[i].mode;
 		record_of(r)->logits_segment = htole16(1);
 		record_of(r)->logits_offset = htole64(LOGITS);

@@ -28,14 +28,14 @@ static void die(const char *what)
 static void good_job(struct rig *r, uint32_t cores)
 {
 	struct flm_job_record *record = (void *)r->job;
-	struct flm_row *row = (void *)(r->job + 256);
+	struct flm_sequence *sequence = (void *)(r->job + 256);
 
 	bench_program(r, cores, GOOD);
 	bench_job(r, 3);
 	record->ring.segment = htole16(1);
 	record->ring.offset = htole64(16384);
 	record->ring.count = htole32(8);
-	row->generate = htole32(3);
+	sequence->generate = htole32(3);
 }
 
 static void set_up(void)

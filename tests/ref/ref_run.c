@@ -124,7 +124,7 @@ static int pass(int entry, uint32_t fed, uint32_t count, uint32_t left, bool is_
 	isa.length[FLM_LENGTH_KV] = fed;
 	isa.length[FLM_LENGTH_KV_END] = fed + count;
 	isa.length[FLM_LENGTH_GENERATE] = left;
-	isa.length[FLM_LENGTH_ROWS] = 1;
+	isa.length[FLM_LENGTH_SEQUENCES] = 1;
 	isa.length[FLM_LENGTH_LOGIT_FIRST] = 0;
 	isa.length[FLM_LENGTH_LOGIT_ROWS] = count - samples;
 	isa.length[FLM_LENGTH_SAMPLE] = samples;

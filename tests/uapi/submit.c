@@ -32,7 +32,7 @@ TEST_F(submit, a_job_without_anything_to_do_is_done)
 	struct drm_flightllm_wait end;
 	uint64_t seqno = 0;
 
-	job_row(&self->job)->prompt = 0;
+	job_sequence(&self->job)->prompt = 0;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	EXPECT_EQ(1, seqno);
 	end = wait_end(&self->dev, self->queue, seqno);
@@ -47,7 +47,7 @@ TEST_F(submit, a_prompt_is_cut_into_chunks)
 	struct drm_flightllm_wait end;
 	uint64_t seqno;
 
-	job_row(&self->job)->prompt = 300;
+	job_sequence(&self->job)->prompt = 300;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	end = wait_end(&self->dev, self->queue, seqno);
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, end.status);
@@ -66,7 +66,7 @@ TEST_F(submit, tokens_come_one_by_one_into_the_ring)
 	struct drm_flightllm_wait end;
 	uint64_t seqno;
 
-	job_row(&self->job)->generate = 50;
+	job_sequence(&self->job)->generate = 50;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	end = wait_end(&self->dev, self->queue, seqno);
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, end.status);
@@ -83,9 +83,9 @@ TEST_F(submit, a_stop_token_ends_the_job)
 	struct drm_flightllm_wait end;
 	uint64_t seqno;
 
-	job_row(&self->job)->generate = 50;
-	job_row(&self->job)->stop_count = 1;
-	job_row(&self->job)->stop[0] = 7;
+	job_sequence(&self->job)->generate = 50;
+	job_sequence(&self->job)->stop_count = 1;
+	job_sequence(&self->job)->stop[0] = 7;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	end = wait_end(&self->dev, self->queue, seqno);
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_STOP_TOKEN, end.status);
@@ -126,7 +126,7 @@ TEST_F(submit, one_job_costs_one_kick_one_interrupt_and_no_other_access)
 
 	if (is_emulated())
 		SKIP(return, "the card in the process has no registers to count");
-	job_row(&self->job)->generate = 200;
+	job_sequence(&self->job)->generate = 200;
 	before = query_counters(&self->dev);
 	after = query_counters(&self->dev);
 	own = after.reads - before.reads;	/* what a query costs */
@@ -276,7 +276,7 @@ TEST_F(submit, a_job_keeps_the_tables_it_was_submitted_with)
 
 	for (int i = 0; i < 32; i++)
 		jobs[i] = run_job();
-	job_row(&self->job)->generate = 100;
+	job_sequence(&self->job)->generate = 100;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 32, &seqno));
 	ASSERT_EQ(0, _bind(&self->dev, self->context, &none, 1));
 	for (uint64_t i = 1; i <= 32; i++)
@@ -292,7 +292,7 @@ TEST_F(submit, more_points_than_promised_is_a_fault)
 	uint64_t seqno;
 
 	job.max_points = 9;
-	job_row(&self->job)->generate = 10;
+	job_sequence(&self->job)->generate = 10;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	end = wait_end(&self->dev, self->queue, seqno);
 	EXPECT_EQ(FLM_FAULT_SLOT, end.fault.kind);
@@ -446,7 +446,7 @@ TEST_F(submit, syncobjs_order_two_queues)
 
 	if (is_emulated())
 		SKIP(return, "syncobjs are the kernel's");
-	job_row(&self->job)->generate = 200;
+	job_sequence(&self->job)->generate = 200;
 	ASSERT_EQ(0, CALL(&self->dev, SUBMIT, &args));
 	args = (struct drm_flightllm_submit){
 		.queue = other, .jobs = (uintptr_t)&job, .job_count = 1,

@@ -304,7 +304,7 @@ static inline uint32_t syncobj_create(struct seam *dev)
 #define JOB_BYTES	0x10000
 #define JOB_STREAMS	0x800
 #define JOB_RECORD	0x4000
-#define JOB_ROW		0x4100
+#define JOB_SEQUENCE		0x4100
 #define JOB_PROMPT	0x5000	/* 1024 tokens */
 #define JOB_RING	0x8000	/* 4096 tokens */
 #define JOB_RING_TOKENS	4096
@@ -325,9 +325,9 @@ static inline struct flm_job_record *job_record(struct job *job)
 	return (struct flm_job_record *)(job->memory + JOB_RECORD);
 }
 
-static inline struct flm_row *job_row(struct job *job)
+static inline struct flm_sequence *job_sequence(struct job *job)
 {
-	return (struct flm_row *)(job->memory + JOB_ROW);
+	return (struct flm_sequence *)(job->memory + JOB_SEQUENCE);
 }
 
 static inline uint32_t *job_ring(struct job *job)
@@ -358,7 +358,7 @@ static inline void job_write(struct job *job, uint32_t cores, uint32_t prompt, u
 	struct flm_program *program = job_program(job);
 	uint32_t *streams = (uint32_t *)(job->memory + JOB_STREAMS);
 	struct flm_job_record *record = job_record(job);
-	struct flm_row *row = job_row(job);
+	struct flm_sequence *sequence = job_sequence(job);
 	int words = 0;
 
 	memset(job->memory, 0, JOB_BYTES);
@@ -386,13 +386,13 @@ static inline void job_write(struct job *job, uint32_t cores, uint32_t prompt, u
 		}
 	}
 	record->bytes = sizeof(*record);
-	record->rows = 1;
-	record->row_offset = JOB_ROW;
+	record->sequences = 1;
+	record->sequence_offset = JOB_SEQUENCE;
 	record->prompt.offset = JOB_PROMPT;
 	record->ring.offset = JOB_RING;
 	record->ring.count = JOB_RING_TOKENS;
-	row->prompt = prompt;
-	row->generate = generate;
+	sequence->prompt = prompt;
+	sequence->generate = generate;
 }
 
 /* Makes the LD unit of an entry turn: two loops of `trips` around nothing. */

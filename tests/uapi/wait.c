@@ -102,7 +102,7 @@ TEST_F(wait, tokens_wake_a_waiter_before_the_end)
 	struct drm_flightllm_wait out;
 	uint64_t seqno;
 
-	job_row(&self->job)->generate = 256;
+	job_sequence(&self->job)->generate = 256;
 	job_record(&self->job)->notify_tokens = 1;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	ASSERT_EQ(0, _wait(&self->dev, self->queue, seqno, 3, in_ms(30000), &out));
@@ -118,7 +118,7 @@ TEST_F(wait, waiting_for_more_tokens_than_come_ends_with_the_job)
 	struct drm_flightllm_wait out;
 	uint64_t seqno;
 
-	job_row(&self->job)->generate = 5;
+	job_sequence(&self->job)->generate = 5;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, &job, 1, &seqno));
 	ASSERT_EQ(0, _wait(&self->dev, self->queue, seqno, 100, in_ms(30000), &out));
 	EXPECT_EQ(DRM_FLIGHTLLM_STATUS_DONE, out.status);
@@ -149,7 +149,7 @@ static void make_slow(struct seam *dev, struct job *job)
 {
 	job_make_slow(job, 1, 1000);
 	job_program(job)->watchdog = query_card(dev).watchdog;
-	job_row(job)->generate = 256;
+	job_sequence(job)->generate = 256;
 	job_record(job)->notify_tokens = 1;
 }
 
@@ -167,7 +167,7 @@ TEST_F(wait, a_queue_takes_jobs_max_jobs_and_no_more)
 	EXPECT_EQ(-EBUSY, _submit(&self->dev, self->queue, jobs, 1, NULL));
 	ASSERT_EQ(0, CALL(&self->dev, STOP, &stop));
 	wait_end(&self->dev, self->queue, seqno);
-	job_row(&self->job)->generate = 1;
+	job_sequence(&self->job)->generate = 1;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 1, &seqno));
 	EXPECT_EQ(max + 1, seqno);
 	wait_end(&self->dev, self->queue, seqno);
@@ -182,7 +182,7 @@ TEST_F(wait, stop_ends_a_job_and_keeps_its_tokens)
 
 	for (int i = 0; i < 60; i++)
 		jobs[i] = run_job();
-	job_row(&self->job)->generate = 256;
+	job_sequence(&self->job)->generate = 256;
 	job_record(&self->job)->notify_tokens = 1;
 	ASSERT_EQ(0, _submit(&self->dev, self->queue, jobs, 60, &seqno));
 	ASSERT_EQ(0, _wait(&self->dev, self->queue, 1, 1, in_ms(30000), &out));

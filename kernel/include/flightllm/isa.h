@@ -45,7 +45,7 @@ enum flm_class {
 	FLM_CLASS_LENGTH = 1,	/* length register of the job */
 	FLM_CLASS_CORE = 2,	/* core register of the program */
 	FLM_CLASS_LOOP = 3,	/* index of an enclosing loop, 0 = outermost; terms only */
-	FLM_CLASS_ROW = 4,	/* reserved: row of the current trip */
+	FLM_CLASS_SEQUENCE = 4,	/* reserved: sequence of the current trip */
 	FLM_CLASS_DATA = 5,	/* reserved: integer moved from an on-chip result */
 };
 
@@ -56,7 +56,7 @@ enum flm_length {
 	FLM_LENGTH_KV = 2,		/* positions cached before this pass */
 	FLM_LENGTH_KV_END = 3,		/* KV + TOKENS */
 	FLM_LENGTH_GENERATE = 4,	/* tokens still to be generated */
-	FLM_LENGTH_ROWS = 5,		/* rows of the job */
+	FLM_LENGTH_SEQUENCES = 5,		/* sequences of the job */
 	FLM_LENGTH_LOGIT_FIRST = 6,	/* first row of this pass whose logits are wanted */
 	FLM_LENGTH_LOGIT_ROWS = 7,	/* how many such rows, the sampled row not counted */
 	FLM_LENGTH_SAMPLE = 8,		/* 1: this pass ends with a sampled token */
