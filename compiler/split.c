@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The rows of each core: whole KV heads with their query heads, everything else in multiples of 64, as
- * SPEC.md ("A layer, to the bit") splits a model over the cores. A K is never split.
+ * The rows of each core: whole KV heads with their query heads, everything else in multiples of
+ * 64, as SPEC.md ("A layer, to the bit") splits a model over the cores. A K is never split.
  */
 #include "compiler/cc.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The choice of the queue that runs next. A worker takes a queue and its cores, goes to the slot's next preemption
- * point without the lock, and gives them back: so the choice is made anew at each point.
+ * The choice of the queue that runs next. A worker takes a queue and its cores, goes to the
+ * slot's next preemption point without the lock, and gives them back: so the choice is made anew
+ * at each point.
  */
 #include "emulator/device/device.h"
 
