@@ -29,5 +29,9 @@ const struct card *card_find(const char *name)
 
 const char *card_names(void)
 {
-	return "u280, vhk158, u280x, tiny";
+	const char *names = cards[0].name;
+
+	for (size_t i = 1; i < sizeof(cards) / sizeof(cards[0]); i++)
+		names = arena_printf("%s, %s", names, cards[i].name);
+	return names;
 }

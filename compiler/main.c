@@ -136,7 +136,7 @@ static void parse_card(struct options *o, const char *text)
 {
 	o->card = card_find(text);
 	if (!o->card)
-		die_with(EXIT_USAGE, "--card %s: no such card; there are %s", text, card_names());
+		die_with(EXIT_USAGE, "--card %s: unknown card; known: %s", text, card_names());
 }
 
 static void parse(struct options *o, int argc, char **argv)

@@ -48,7 +48,10 @@ static const char help[] =
 	"of it.\n"
 	"\n"
 	"  --socket PATH   where to listen\n"
-	"  --card NAME     u280, vhk158, u280x or tiny\n"
+	"  --card NAME     one of"
+#define PROFILE(name, ...) " " #name
+#include "emulator/profile.def"
+	"\n"
 	"  --mem SIZE      HBM of all cores together; DDR has no more than that either (default: the "
 	"card's);\n"
 	"                  taken as it is touched\n"

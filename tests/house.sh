@@ -5,7 +5,7 @@
 . "$(dirname "$0")/tap.sh"
 
 # These must find nothing. What another counter finds is told, and skipped.
-must="functions files sentences lines"
+must="functions files sentences lines names"
 
 # --- what is long all the same, and why ---
 

@@ -112,7 +112,7 @@ refused 2 "unknown card 'u9000'; known: u280, vhk158, u280x, tiny" "an unknown c
 	flightllm-emu --socket s --card u9000
 refused 2 "--card u9000: must be u280, vhk158, u280x or tiny" "an unknown card of the VM" \
 	flightllm-vm --card u9000 true
-refused 2 "--card u9000: no such card; there are u280, vhk158, u280x, tiny" "an unknown card of the compiler" \
+refused 2 "--card u9000: unknown card; known: u280, vhk158, u280x, tiny" "an unknown card of the compiler" \
 	flightllm-cc "$model" -o x.flm --card u9000
 if [ -e /sys/class/accel/accel0 ]; then
 	skip "no card in this machine: status 3" "there is one"
