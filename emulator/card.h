@@ -14,6 +14,7 @@
  *	if (card_new(&options, &host, &card, error))
  *		errx(1, "%s", error);
  *	card_dma_map(card, 0x100000, 0x200000, memory, CARD_DMA_READ | CARD_DMA_WRITE);
+ *	card_bus_master(card, 1);
  *	card_reg_read(card, FLM_REG_MAGIC, &value, 4);
  *
  * Threads: every function may be called from any thread, except that card_free() must be the last
@@ -107,7 +108,8 @@ int card_renew_bars(struct card *card);
 
 /*
  * Lends host memory to the card: bus addresses [address, address + bytes) are the bytes at
- * `memory`, in this process. rights is a mask of enum card_dma. The memory must stay mapped until
+ * `memory`, in this process. They need no alignment, except that `address` and `memory` are equal
+ * modulo 8. rights is a mask of enum card_dma. The memory must stay mapped until
  * card_dma_unmap() of it has returned. Returns 0; -EINVAL for a range that is empty or wraps;
  * -EEXIST when it overlaps another mapping; -ENOSPC when there are too many; -ENOMEM.
  *
@@ -119,7 +121,10 @@ int card_dma_map(struct card *card, uint64_t address, uint64_t bytes, void *memo
 		 unsigned int rights);
 int card_dma_unmap(struct card *card, uint64_t address, uint64_t bytes);
 
-/* Bus master enable. While it is off the card does not touch host memory and does not interrupt. */
+/*
+ * Bus master enable, off after card_new(). While it is off the card does not touch host memory and
+ * does not interrupt.
+ */
 void card_bus_master(struct card *card, int enabled);
 
 /*
