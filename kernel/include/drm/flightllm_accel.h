@@ -218,7 +218,7 @@ struct drm_flightllm_query_counters {
 	__u64 host_read;
 	/** @host_written: Output: bytes the card wrote to the host. */
 	__u64 host_written;
-	/** @dma_errors: Output: accesses to host addresses that are not mapped. */
+	/** @dma_errors: Output: accesses to host memory that were refused. */
 	__u64 dma_errors;
 	/** @cache_hits: Output: instruction fetches served by the cache. */
 	__u64 cache_hits;

@@ -55,7 +55,7 @@ struct flm_generation {
 };
 _Static_assert(sizeof(struct flm_generation) == 64, "64 generations fill a context page");
 
-/* One segment as one core sees it. Never changed once its generation has been named by a slot. */
+/* One segment as one core sees it. Not changed while its generation is in the context page. */
 struct flm_segment_row {
 	__le64 length;		/* bytes of the segment; 0: not bound */
 	__le64 blocks;		/* bus address of le64[count], or with CONTIGUOUS the one entry */
@@ -98,7 +98,7 @@ struct flm_slot {
 };
 _Static_assert(sizeof(struct flm_slot) == 64, "the card reads slots of 64 bytes");
 
-/* One slot of a copy queue. Source and destination must not overlap. */
+/* One slot of a copy queue. Where source and destination overlap, dst gets any bytes. */
 struct flm_copy_slot {
 	__le32 flags;		/* COPY, FILL or CRC32C, and FLM_SLOT_INTERRUPT or not */
 	__le32 generation;	/* generation of the segment tables to use */
@@ -219,7 +219,7 @@ struct flm_program {
 	__le32 cores;		/* how many it is made for: as many as the queue's mask has */
 	__le32 chunk;		/* tokens of a pass of entry 0 at most, 1..128 */
 	__le32 flags;		/* must be zero */
-	__le64 watchdog;	/* instructions that a core needs between two points at most */
+	__le64 watchdog;	/* instructions a core needs a pass; told, not enforced */
 	__le32 reserved[8];	/* must be zero */
 	struct flm_bound bounds[FLM_LENGTHS];	/* of each length register, in every pass */
 	__le32 core[FLM_CORES][FLM_CORE_REGISTERS];	/* core registers; by rank in the mask */
@@ -292,7 +292,7 @@ struct flm_sequence {
 	__le32 kv_length;	/* positions cached: KV at the start; read-only below */
 	__le32 prompt;		/* tokens of the prompt */
 	__le32 generate;	/* tokens to be generated at most */
-	__le16 page_segment;	/* page list: le32 indices of pages in the program's KV segment */
+	__le16 page_segment;	/* segment of the page list itself: le32 indices of pages */
 	__le16 stop_count;	/* how many stop tokens, 0..16 */
 	__le32 page_count;	/* how many pages; 0: the job has no page list */
 	__le64 page_offset;	/* offset of the page list, a multiple of 4 */

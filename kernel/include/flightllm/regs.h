@@ -23,7 +23,7 @@ enum flm_profile {
 	FLM_PROFILE_VHK158 = 2,	/* vhk158 */
 	FLM_PROFILE_U280X = 3,	/* u280x */
 	FLM_PROFILE_TINY = 4,	/* tiny */
-	FLM_PROFILE_V80 = 5,	/* v80 */
+	FLM_PROFILE_V80 = 5,	/* v80: reserved, no such card yet */
 };
 
 #define FLM_MAP_MAJOR		1	/* major version of the map, also the PCI revision */
