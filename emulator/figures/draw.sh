@@ -241,7 +241,7 @@ completion() {
 	phase 480 185 185 $card "seqno, head, made .."
 	wave $ink 145,254 725,254 725,232 733,232 733,254 955,254
 	phase 750 275 66 $host "wakes"
-	phase 825 275 135 $host "seqno, row i"
+	phase 825 275 135 $host "head, row i"
 	arrow 260 76 282 93
 	arrow 360 121 372 138
 	arrow 470 166 488 183
