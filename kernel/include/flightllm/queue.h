@@ -58,7 +58,7 @@ _Static_assert(sizeof(struct flm_generation) == 64, "64 generations fill a conte
 /* One segment as one core sees it. Not changed while its generation is in the context page. */
 struct flm_segment_row {
 	__le64 length;		/* bytes of the segment; 0: not bound */
-	__le64 blocks;		/* bus address of le64[count], or with CONTIGUOUS the one entry */
+	__le64 blocks;		/* bus address of le64[count]; CONTIGUOUS: its one block entry */
 	__le32 count;		/* entries, length / block rounded up; 1 with CONTIGUOUS */
 	__u8 flags;		/* FLM_SEGMENT_CONTIGUOUS */
 	__u8 rights;		/* FLM_RIGHT_ bits */
