@@ -45,6 +45,8 @@ static int copy_context(struct flm_device *device)
 	binding.bo = copy->staging;
 	if (!ret)
 		ret = flm_context_bind(copy->context, &binding, 1);
+	if (!ret)
+		ret = queue_new_copy(copy->context, &copy->queue);
 	if (ret)
 		copy_fini(device);
 	return ret;
@@ -194,7 +196,7 @@ static int copy(struct flm_bo *bo, uint64_t offset, const void *from, void *to, 
 	pthread_mutex_lock(&device->lock);
 	/* One that is not lost is younger than the copies' context, which therefore stands. */
 	ret = bo_is_lost(bo) ? flm_fail(-ECANCELED, "%s: " RESET_TEXT, device->node) : 0;
-	if (!ret && !device->copy.queue)
+	if (!ret && !device->copy.queue)	/* the last copy failed */
 		ret = queue_new_copy(device->copy.context, &device->copy.queue);
 	if (!ret)
 		ret = copy_aim(device, bo);
