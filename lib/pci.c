@@ -108,6 +108,8 @@ static int scan(struct pci_access *access, const char *sysfs, struct flm_pci_inf
 	access->warning = keep_quiet;
 	access->method = PCI_ACCESS_SYS_BUS_PCI;
 	pci_set_param(access, "sysfs.path", (char *)sysfs);
+	/* Names of the network are not asked for; libpci 3.13 leaks the path of their cache. */
+	pci_set_param(access, "net.cache_name", "");
 	pci_init(access);
 	pci_scan_bus(access);
 	for (struct pci_dev *card = access->devices; card && found < CARDS_MAX; card = card->next) {
